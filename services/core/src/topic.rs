@@ -194,7 +194,7 @@ mod tests {
         let dash = SubsystemId::parse("KG/GOV/70000005/civil-registry").unwrap();
         let dot = SubsystemId::parse("KG/GOV/70000005/civil.registry").unwrap();
         let name = TopicName::of_subsystem(SubsystemTopic::Call, &dash);
-        assert_eq!(name.as_str(), "kopuro.KG.call.KG-GOV-70000005-civil-registry.06d3af3bd0a2f1a8db3e");
+        assert_eq!(name.as_str(), "kopuro.KG.call.KG-GOV-70000005-civil-registry.b722ffdd76f497f06780");
         assert_ne!(name, TopicName::of_subsystem(SubsystemTopic::Call, &dot));
         assert_ne!(name, TopicName::of_subsystem(SubsystemTopic::Task, &dash));
     }

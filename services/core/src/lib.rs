@@ -4,7 +4,15 @@
 //! The crate is pure. Time and randomness are arguments; nothing here reads a clock, a file, a socket or
 //! the environment, so every rule can be tested by itself and read without the rest.
 
+pub mod call;
+pub mod chain;
+pub mod content;
 pub mod digest;
+pub mod effect;
+pub mod envelope;
+pub mod error;
 pub mod id;
+pub mod record;
+pub mod statement;
 pub mod time;
 pub mod topic;

@@ -55,7 +55,8 @@ impl UnixMillis {
     pub fn from_proto(timestamp: &prost_types::Timestamp) -> Option<Self> {
         let prost_types::Timestamp { seconds, nanos } = *timestamp;
         let seconds_ms = u64::try_from(seconds).ok()?.checked_mul(1_000)?;
-        let nanos = u64::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000 && nanos % 1_000_000 == 0)?;
+        let nanos =
+            u64::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000 && nanos % 1_000_000 == 0)?;
         let unix_ms = seconds_ms.checked_add(nanos / 1_000_000)?;
         (unix_ms <= UNIX_MILLIS_MAX).then_some(Self(unix_ms))
     }

@@ -141,7 +141,10 @@ fn check_parts(what: &'static str, text: &str, expected: usize) -> Result<(), Id
         if index == expected {
             return Err(IdError { what, rule: "it has too many parts" });
         }
-        if index == 0 { check_instance(part)? } else { check_part(what, part)? }
+        match index {
+            0 => check_instance(part)?,
+            _ => check_part(what, part)?,
+        }
         count = index + 1;
     }
     if count == expected { Ok(()) } else { Err(IdError { what, rule: "it has too few parts" }) }
@@ -156,7 +159,10 @@ fn check_instance(text: &str) -> Result<(), IdError> {
     if valid && !text.starts_with('-') {
         Ok(())
     } else {
-        Err(IdError { what, rule: "it takes letters, digits and '-' only, and starts with a letter or digit" })
+        Err(IdError {
+            what,
+            rule: "it takes letters, digits and '-' only, and starts with a letter or digit",
+        })
     }
 }
 

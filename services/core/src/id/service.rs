@@ -172,7 +172,19 @@ mod tests {
 
     #[test]
     fn what_names_no_method_is_refused() {
-        let paths = ["", "/", "a.B/C", "/a.B", "/a.B/", "/B/C", "/a.B/C/D", "/a..B/C", "/a.B/C%2fD", "/a.B/1C", "//C"];
+        let paths = [
+            "",
+            "/",
+            "a.B/C",
+            "/a.B",
+            "/a.B/",
+            "/B/C",
+            "/a.B/C/D",
+            "/a..B/C",
+            "/a.B/C%2fD",
+            "/a.B/1C",
+            "//C",
+        ];
         for path in paths {
             assert!(MethodId::parse_path(path).is_err(), "{path:?} was accepted");
         }

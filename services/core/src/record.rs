@@ -46,7 +46,7 @@ impl Record {
             return Err(RecordError::Size);
         }
         let record = wire::Record::decode(bytes.clone()).map_err(|_| RecordError::Malformed)?;
-        if record.encode_to_vec() != bytes {
+        if record.encode_to_vec() != *bytes {
             return Err(RecordError::Malformed);
         }
         let wire::Record { envelope, ciphertext, wraps } = record;

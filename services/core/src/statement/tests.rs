@@ -41,7 +41,8 @@ fn a_statement_survives_the_wire() {
 
 #[test]
 fn what_does_not_go_together_is_refused() {
-    let changes: [(&str, fn(&mut wire::Statement)); 14] = [
+    type Change = fn(&mut wire::Statement);
+    let changes: [(&str, Change); 14] = [
         ("kind", |s| s.kind = 0),
         ("kind", |s| s.kind = wire::Kind::Event as i32),
         ("kind", |s| s.kind = 9),

@@ -1,7 +1,7 @@
-//! Files that hold secrets: read only when nobody else can.
+//! Files that hold secrets: written for their owner alone, and read only when nobody else can.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -12,12 +12,21 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// The longest secret file that is read; a P-256 key takes some 240 bytes. **Units:** bytes.
 const FILE_LEN_MAX: u64 = 16 * 1024;
 
-/// Why a secret could not be read from its file. The operator must act; no variant carries what the file holds.
+/// Why a secret could not be read from its file or written to it. The operator must act; no variant carries what the file holds.
 #[derive(Debug, Error)]
 pub enum KeyFileError {
     /// The file could not be opened or read.
     #[error("cannot read {}", path.display())]
     Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be made: it exists, or the folder does not, or the disk is full.
+    #[error("cannot write {}", path.display())]
+    Unwritable {
         /// The file.
         path: PathBuf,
         /// What the system answered.
@@ -84,6 +93,20 @@ pub fn read_pkcs8(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     pkcs8_from_pem(&pem).ok_or_else(|| KeyFileError::NotPkcs8 { path: path.to_owned() })
 }
 
+/// Writes a new file that only its owner can read, and waits until it is on disk. A file that exists is not touched:
+/// overwriting a key may lose the only copy of it.
+///
+/// # Errors
+/// [`KeyFileError::Unwritable`].
+pub fn write_secret(path: &Path, secret: &[u8]) -> Result<(), KeyFileError> {
+    let write = || {
+        let mut file = create_private(path)?;
+        file.write_all(secret)?;
+        file.sync_all()
+    };
+    write().map_err(|source| KeyFileError::Unwritable { path: path.to_owned(), source })
+}
+
 /// The DER of the only private key in a PEM text; `None` when there is none, or more than one.
 pub fn pkcs8_from_pem(pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut found = PrivatePkcs8KeyDer::pem_slice_iter(pem);
@@ -99,6 +122,18 @@ fn refuse_exposed(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyFi
 
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyFileError::Exposed { path: path.to_owned(), mode }) }
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 #[cfg(not(unix))]
@@ -144,6 +179,16 @@ mod tests {
         assert!(matches!(read_secret(&long), Err(KeyFileError::TooLong { .. })));
         assert!(matches!(read_secret(folder.path()), Err(KeyFileError::NotAFile { .. })));
         assert!(matches!(read_secret(&folder.path().join("none")), Err(KeyFileError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_written_file_is_its_owners_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_secret(&path, b"first").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(matches!(write_secret(&path, b"second"), Err(KeyFileError::Unwritable { .. })));
+        assert_eq!(read_secret(&path).unwrap().as_slice(), b"first");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Randomness comes from one place, [`random`], because the library underneath draws its own in any case.
 
 pub mod key_file;
+pub mod member_secret;
 pub mod random;
 pub mod sealing;
 pub mod signing;

@@ -1,11 +1,13 @@
 //! The broker port and its two adapters.
 //!
-//! The exchange engine knows only [`Broker`]. [`embedded`] keeps a durable log in one process, [`kafka`]
+//! The exchange engine knows only [`Broker`]. [`embedded`] keeps a durable log in one process, `kafka`
 //! speaks to a Kafka cluster; one contract-test suite holds both to the same behaviour.
 
+pub mod embedded;
 mod port;
 
+pub use embedded::EmbeddedBroker;
 pub use port::{
-    AppendError, Appending, Broker, BrokerError, GroupEvent, Position, Record, StartAt, StoredRecord, Subscription,
-    Tail, TopicPartition, TopicSettings, Watermarks,
+    AppendError, Appending, Broker, BrokerError, GroupEvent, Position, Record, StartAt, StoredRecord,
+    Subscription, Tail, TopicPartition, TopicSettings, Watermarks,
 };

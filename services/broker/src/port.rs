@@ -172,7 +172,11 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`BrokerError::Topic`] when a topic does not exist.
-    async fn subscribe(&self, group: &str, topics: &[TopicName]) -> Result<Box<dyn Subscription>, BrokerError>;
+    async fn subscribe(
+        &self,
+        group: &str,
+        topics: &[TopicName],
+    ) -> Result<Box<dyn Subscription>, BrokerError>;
 
     /// The oldest and the next offset of a partition.
     ///

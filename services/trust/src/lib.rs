@@ -5,12 +5,15 @@
 //! an envelope, and seals the encoding of a content; it never parses either. Time is an argument everywhere.
 //! Randomness comes from one place, [`random`], because the library underneath draws its own in any case.
 
+pub mod certificate;
 pub mod key_file;
 pub mod member_secret;
+pub mod pki;
 pub mod random;
 pub mod sealing;
 pub mod signing;
 pub mod spki;
+pub mod tls;
 
 #[cfg(test)]
 mod test_openssl;

@@ -64,6 +64,32 @@ impl Openssl {
         path
     }
 
+    /// Asserts that the program finds a path from the first certificate of `chain` to `root`, by its strict rules.
+    pub(crate) fn verifies_chain(&self, root: &str, chain: &str, purpose: &str, at_unix_s: u64) {
+        let (root, chain) =
+            (self.file("root.pem", root.as_bytes()), self.file("chain.pem", chain.as_bytes()));
+        let mut verify = Command::new("openssl");
+        verify.args([
+            "verify",
+            "-x509_strict",
+            "-purpose",
+            purpose,
+            "-attime",
+            &at_unix_s.to_string(),
+            "-CAfile",
+        ]);
+        let output = verify.arg(root).arg("-untrusted").arg(&chain).arg(&chain).output().unwrap();
+        assert!(output.status.success(), "openssl refused a good chain: {output:?}");
+    }
+
+    /// The public key in PEM that the program derives from a private one.
+    pub(crate) fn public_of(&self, private_pem: &str) -> String {
+        let key = self.file("private.pem", private_pem.as_bytes());
+        let output = Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(key).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).unwrap();

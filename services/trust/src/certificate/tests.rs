@@ -240,7 +240,8 @@ fn only_anchors_are_trusted() {
 #[test]
 fn an_anchor_that_breaks_a_rule_is_refused() {
     type Change = fn(&mut CertificateParams);
-    let cases: [(Change, &str); 3] = [
+    let cases: [(Change, &str); 4] = [
+        (|root| root.distinguished_name = rcgen::DistinguishedName::new(), "subject"),
         (|root| root.is_ca = IsCa::ExplicitNoCa, "basic constraints"),
         (|root| root.key_usages = vec![], "keyCertSign"),
         (|root| root.key_usages = vec![KeyUsagePurpose::CrlSign], "keyCertSign"),
@@ -252,6 +253,17 @@ fn an_anchor_that_breaks_a_rule_is_refused() {
             other => panic!("unexpected: {other:?}"),
         }
     }
+}
+
+#[test]
+fn an_anchor_of_an_older_version_is_refused() {
+    let root = Root::new(|_| {});
+    // [0] { INTEGER 2 }, the version that allows extensions.
+    let at = root.certificate.windows(5).position(|window| window == [0xa0, 3, 2, 1, 2]).unwrap();
+    let mut older = root.certificate.to_vec();
+    older[at + 4] = 1;
+    let error = TrustStore::new([older.into()], []).unwrap_err();
+    assert!(matches!(error, CertificateError::Profile { rule: "it must be of version 3", .. }), "{error:?}");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn no_session_is_resumed() {
         assert_eq!(client.tls13_tickets_received(), 0);
     }
     assert!(!server.session_storage.can_cache());
-    assert_eq!(server.max_early_data_size, 0);
+    assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
 }
 
 #[test]

@@ -1,0 +1,237 @@
+//! Topics, bounds and commits: everything that asks the cluster and waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use kopuro_core::topic::TopicName;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::{ClientConfig, Offset};
+
+use super::context::Context;
+use super::message;
+use super::settings::KafkaSettings;
+use super::tail::partition_list;
+use crate::port::{BrokerError, TopicPartition, TopicSettings, Watermarks};
+
+/// A topic that does not exist, asked for to see whether anybody answers: the answer is small in any cluster.
+const PROBE_TOPIC: &str = "kopuro.probe";
+/// How soon to ask again whether a topic that was just made can be seen.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What is known of a topic.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    partitions: u32,
+    /// Unknown to a process that has not asked for the topic to be made.
+    record_bytes_max: Option<u32>,
+}
+
+/// The client that asks and makes.
+pub(super) struct Control {
+    settings: KafkaSettings,
+    client: AdminClient<Context>,
+    topics: RwLock<HashMap<TopicName, Known>>,
+}
+
+impl Control {
+    pub(super) fn new(settings: KafkaSettings) -> Result<Self, BrokerError> {
+        let client = settings.control().create_with_context(Context::new("control"));
+        let client = client.map_err(|error| message::unavailable(&error))?;
+        Ok(Self { settings, client, topics: RwLock::default() })
+    }
+
+    /// The largest record of a topic, if this process has asked for it to be made.
+    pub(super) fn record_bytes_max(&self, topic: &TopicName) -> Option<u32> {
+        self.topics
+            .read()
+            .expect("no holder of the lock panics")
+            .get(topic)
+            .and_then(|known| known.record_bytes_max)
+    }
+
+    /// Makes a topic unless it exists, and waits until it can be seen.
+    pub(super) async fn ensure_topic(
+        self: &Arc<Self>,
+        topic: &TopicName,
+        wanted: &TopicSettings,
+    ) -> Result<(), BrokerError> {
+        let partitions = i32::try_from(wanted.partitions).ok().filter(|partitions| *partitions > 0);
+        let partitions = partitions.ok_or_else(|| BrokerError::Topic(topic.clone()))?;
+        match self.partitions(topic).await {
+            Ok(_) => {}
+            Err(BrokerError::Topic(_)) => self.make_topic(topic, partitions, wanted).await?,
+            Err(error) => return Err(error),
+        }
+        let partitions = self.partitions(topic).await?;
+        if partitions != wanted.partitions {
+            return Err(BrokerError::Topic(topic.clone()));
+        }
+        let known = Known { partitions, record_bytes_max: Some(wanted.record_bytes_max) };
+        self.topics.write().expect("no holder of the lock panics").insert(topic.clone(), known);
+        Ok(())
+    }
+
+    async fn make_topic(
+        self: &Arc<Self>,
+        topic: &TopicName,
+        partitions: i32,
+        wanted: &TopicSettings,
+    ) -> Result<(), BrokerError> {
+        let config = self.settings.topic(wanted);
+        let replicas = TopicReplication::Fixed(self.settings.replication_factor.into());
+        let fresh = NewTopic::new(topic.as_str(), partitions, replicas);
+        let fresh = config.iter().fold(fresh, |fresh, (key, value)| fresh.set(key, value));
+        let limit = Some(self.settings.request_timeout());
+        let options = AdminOptions::new().request_timeout(limit).operation_timeout(limit);
+        let made = self
+            .client
+            .create_topics([&fresh], &options)
+            .await
+            .map_err(|error| message::unavailable(&error))?;
+        match made.into_iter().next() {
+            // Another process may have been faster; its partitions are counted below.
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => self.see_topic(topic).await,
+            Some(Err((_, code))) => {
+                Err(BrokerError::Unavailable(format!("the topic could not be made: {code}")))
+            }
+            None => Err(BrokerError::Unavailable("the topic could not be made: no answer".into())),
+        }
+    }
+
+    /// Waits until a topic that was just made is known to the brokers and has leaders.
+    async fn see_topic(self: &Arc<Self>, topic: &TopicName) -> Result<(), BrokerError> {
+        let deadline = Instant::now() + self.settings.request_timeout();
+        loop {
+            match self.partitions(topic).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// How many partitions a topic has; asked once, since it never changes.
+    pub(super) async fn partitions(self: &Arc<Self>, topic: &TopicName) -> Result<u32, BrokerError> {
+        let known = self.topics.read().expect("no holder of the lock panics").get(topic).copied();
+        if let Some(known) = known {
+            return Ok(known.partitions);
+        }
+        let (control, name) = (self.clone(), topic.clone());
+        let partitions = blocking(move || control.ask_partitions(&name)).await?;
+        let known = Known { partitions, record_bytes_max: None };
+        self.topics.write().expect("no holder of the lock panics").entry(topic.clone()).or_insert(known);
+        Ok(partitions)
+    }
+
+    fn ask_partitions(&self, topic: &TopicName) -> Result<u32, BrokerError> {
+        let metadata =
+            self.client.inner().fetch_metadata(Some(topic.as_str()), self.settings.request_timeout());
+        let metadata = metadata.map_err(|error| topic_error(&error, topic))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
+        found.map_or_else(|| Err(BrokerError::Topic(topic.clone())), |found| count_partitions(found, topic))
+    }
+
+    /// Checks that a partition exists.
+    pub(super) async fn check(self: &Arc<Self>, target: &TopicPartition) -> Result<(), BrokerError> {
+        let partitions = self.partitions(&target.topic).await?;
+        if target.partition < partitions { Ok(()) } else { Err(BrokerError::Topic(target.topic.clone())) }
+    }
+
+    pub(super) async fn watermarks(
+        self: &Arc<Self>,
+        target: &TopicPartition,
+    ) -> Result<Watermarks, BrokerError> {
+        self.check(target).await?;
+        let deadline = Instant::now() + self.settings.request_timeout();
+        loop {
+            let (control, asked) = (self.clone(), target.clone());
+            match blocking(move || control.ask_watermarks(&asked)).await {
+                // A partition that was just made, or moves, has no leader for a moment.
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask_watermarks(&self, target: &TopicPartition) -> Result<Watermarks, BrokerError> {
+        let partition =
+            i32::try_from(target.partition).map_err(|_| BrokerError::Topic(target.topic.clone()))?;
+        let topic = target.topic.as_str();
+        let bounds = self.client.inner().fetch_watermarks(topic, partition, self.settings.request_timeout());
+        let (low, high) = bounds.map_err(|error| topic_error(&error, &target.topic))?;
+        let bound =
+            |offset: i64| u64::try_from(offset).map_err(|_| BrokerError::Unavailable("no watermarks".into()));
+        Ok(Watermarks { low: bound(low)?, high: bound(high)? })
+    }
+
+    /// A group's committed offset, asked by a client that does not join it.
+    pub(super) async fn committed(
+        self: &Arc<Self>,
+        group: &str,
+        target: &TopicPartition,
+    ) -> Result<Option<u64>, BrokerError> {
+        self.check(target).await?;
+        let (config, limit) = (self.settings.member(group), self.settings.request_timeout());
+        let target = target.clone();
+        blocking(move || ask_committed(&config, &target, limit)).await
+    }
+
+    /// Whether any broker answers within `limit`.
+    pub(super) async fn probe(self: &Arc<Self>, limit: Duration) -> Result<(), BrokerError> {
+        let control = self.clone();
+        blocking(move || {
+            let answer = control.client.inner().fetch_metadata(Some(PROBE_TOPIC), limit);
+            answer.map(drop).map_err(|error| message::unavailable(&error))
+        })
+        .await
+    }
+}
+
+fn ask_committed(
+    config: &ClientConfig,
+    target: &TopicPartition,
+    limit: Duration,
+) -> Result<Option<u64>, BrokerError> {
+    let consumer: BaseConsumer<Context> =
+        config.create_with_context(Context::new("commits")).map_err(|error| message::unavailable(&error))?;
+    let list = consumer.committed_offsets(partition_list(target, None)?, limit);
+    let list = list.map_err(|error| topic_error(&error, &target.topic))?;
+    match list.elements().first().map(|element| element.offset()) {
+        Some(Offset::Offset(offset)) => Ok(u64::try_from(offset).ok()),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn count_partitions(found: &MetadataTopic, topic: &TopicName) -> Result<u32, BrokerError> {
+    if let Some(code) = found.error() {
+        let code = RDKafkaErrorCode::from(code);
+        let missing = message::is_unknown_topic(code);
+        return Err(if missing {
+            BrokerError::Topic(topic.clone())
+        } else {
+            BrokerError::Unavailable(code.to_string())
+        });
+    }
+    if found.partitions().is_empty() || found.partitions().iter().any(|partition| partition.leader() < 0) {
+        return Err(BrokerError::Unavailable("a partition has no leader".into()));
+    }
+    u32::try_from(found.partitions().len()).map_err(|_| BrokerError::Topic(topic.clone()))
+}
+
+fn topic_error(error: &KafkaError, topic: &TopicName) -> BrokerError {
+    match error.rdkafka_error_code() {
+        Some(code) if message::is_unknown_topic(code) => BrokerError::Topic(topic.clone()),
+        Some(_) | None => message::unavailable(error),
+    }
+}
+
+/// Runs what may block where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BrokerError> + Send + 'static,
+) -> Result<T, BrokerError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(BrokerError::Closed))
+}

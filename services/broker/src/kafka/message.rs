@@ -1,0 +1,59 @@
+//! Records between the port and librdkafka.
+
+use bytes::Bytes;
+use kopuro_core::time::UnixMillis;
+use rdkafka::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+
+use crate::port::{BrokerError, Position, Record, StoredRecord};
+
+/// Copies a message out of librdkafka's memory.
+pub(super) fn stored_record(message: &BorrowedMessage<'_>) -> StoredRecord {
+    let append_time = message.timestamp().to_millis().and_then(|unix_ms| u64::try_from(unix_ms).ok());
+    StoredRecord {
+        position: position(message),
+        append_time: UnixMillis::new(append_time.unwrap_or(0)),
+        record: Record {
+            key: bytes(message.key()),
+            value: bytes(message.payload()),
+            headers: headers(message),
+        },
+    }
+}
+
+/// Where a message stands.
+pub(super) fn position(message: &BorrowedMessage<'_>) -> Position {
+    let partition = u32::try_from(message.partition()).expect("a stored message has a partition");
+    let offset = u64::try_from(message.offset()).expect("a stored message has an offset");
+    Position { partition, offset }
+}
+
+/// Writes headers for librdkafka; `None` when there are none.
+pub(super) fn owned_headers(headers: &[(String, Bytes)]) -> Option<OwnedHeaders> {
+    let empty = OwnedHeaders::new_with_capacity(headers.len());
+    let add = |all: OwnedHeaders, (key, value): &(String, Bytes)| {
+        all.insert(Header { key, value: Some(value.as_ref()) })
+    };
+    (!headers.is_empty()).then(|| headers.iter().fold(empty, add))
+}
+
+/// What a fault of librdkafka means beyond this crate.
+pub(super) fn unavailable(error: &KafkaError) -> BrokerError {
+    BrokerError::Unavailable(error.to_string())
+}
+
+/// Whether a fault says that a topic or partition does not exist.
+pub(super) fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{InvalidTopic, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    [InvalidTopic, UnknownPartition, UnknownTopic, UnknownTopicOrPartition].contains(&code)
+}
+
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    headers.map(|header| (header.key.to_owned(), bytes(header.value))).collect()
+}
+
+fn bytes(part: Option<&[u8]>) -> Bytes {
+    part.map_or_else(Bytes::new, Bytes::copy_from_slice)
+}

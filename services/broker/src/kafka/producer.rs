@@ -1,0 +1,206 @@
+//! Appends through librdkafka's idempotent producer.
+//!
+//! librdkafka resends on its own, so a record whose delivery failed may be in the log all the same. Only faults that
+//! arise before anything is sent, or that no resending can hide, are answered as "not appended".
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use kopuro_core::topic::TopicName;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use tokio::sync::oneshot;
+
+use super::context::{Context, Reach};
+use super::message;
+use super::off_runtime;
+use crate::port::{AppendError, BrokerError, Position, Record, TopicPartition};
+
+/// The outcome of one append.
+pub(super) type Outcome = Result<Position, AppendError>;
+
+/// The appending client. One that librdkafka has declared broken is replaced.
+pub(super) struct Appender {
+    config: ClientConfig,
+    reach: Arc<Reach>,
+    producer: RwLock<Arc<ThreadedProducer<Deliveries>>>,
+}
+
+impl Appender {
+    pub(super) fn new(config: ClientConfig, reach: Arc<Reach>) -> Result<Self, BrokerError> {
+        let producer = make(&config, &reach)?;
+        Ok(Self { config, reach, producer: RwLock::new(Arc::new(producer)) })
+    }
+
+    /// Queues a record behind all earlier ones of its partition.
+    pub(super) fn push(
+        &self,
+        target: &TopicPartition,
+        record: &Record,
+    ) -> Result<oneshot::Receiver<Outcome>, AppendError> {
+        if self.reach.is_lost() {
+            return Err(AppendError::NotAppended(BrokerError::Unavailable(
+                "no Kafka broker can be reached".into(),
+            )));
+        }
+        let producer = self.producer.read().expect("no holder of the lock panics").clone();
+        let (answer, answered) = oneshot::channel();
+        let delivery = Box::new(Delivery { answer, topic: target.topic.clone() });
+        let partition = i32::try_from(target.partition);
+        let partition =
+            partition.map_err(|_| AppendError::NotAppended(BrokerError::Topic(target.topic.clone())))?;
+        let mut queued = BaseRecord::with_opaque_to(target.topic.as_str(), delivery)
+            .partition(partition)
+            .key(record.key.as_ref())
+            .payload(record.value.as_ref());
+        queued.headers = message::owned_headers(&record.headers);
+        match producer.send(queued) {
+            Ok(()) => Ok(answered),
+            Err((error, _)) => Err(self.refused(&error, &producer, &target.topic)),
+        }
+    }
+
+    /// Waits until everything queued has been answered, at most as long as an append may take. Blocks.
+    pub(super) fn flush(&self, limit: std::time::Duration) {
+        let producer = self.producer.read().expect("no holder of the lock panics").clone();
+        if let Err(error) = producer.flush(limit) {
+            tracing::warn!(%error, "appends were still on their way when the Kafka client closed");
+        }
+    }
+
+    fn refused(
+        &self,
+        error: &KafkaError,
+        broken: &Arc<ThreadedProducer<Deliveries>>,
+        topic: &TopicName,
+    ) -> AppendError {
+        use RDKafkaErrorCode::{Fatal, MessageSizeTooLarge, QueueFull};
+        let code = error.rdkafka_error_code();
+        if code == Some(Fatal) {
+            self.replace(broken);
+        }
+        match code {
+            Some(QueueFull) => AppendError::QueueFull,
+            Some(MessageSizeTooLarge) => AppendError::TooLarge,
+            Some(code) if message::is_unknown_topic(code) => {
+                AppendError::NotAppended(BrokerError::Topic(topic.clone()))
+            }
+            // librdkafka's codes are open-ended; whatever it refuses to queue, it has not sent.
+            _ => AppendError::NotAppended(message::unavailable(error)),
+        }
+    }
+
+    fn replace(&self, broken: &Arc<ThreadedProducer<Deliveries>>) {
+        let mut producer = self.producer.write().expect("no holder of the lock panics");
+        if !Arc::ptr_eq(&producer, broken) {
+            return;
+        }
+        match make(&self.config, &self.reach) {
+            Ok(fresh) => {
+                tracing::error!("the Kafka producer met a fatal fault and has been replaced");
+                let old = std::mem::replace(&mut *producer, Arc::new(fresh));
+                off_runtime(move || drop(old));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the Kafka producer met a fatal fault and cannot be replaced");
+            }
+        }
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        let producer = self.producer.read().expect("no holder of the lock panics").clone();
+        off_runtime(move || drop(producer));
+    }
+}
+
+fn make(config: &ClientConfig, reach: &Arc<Reach>) -> Result<ThreadedProducer<Deliveries>, BrokerError> {
+    let context = Deliveries {
+        context: Context::watching("producer", reach.clone()),
+        reach: reach.clone(),
+        acknowledged: Mutex::default(),
+    };
+    ThreadedProducer::from_config_and_context(config, context).map_err(|error| message::unavailable(&error))
+}
+
+/// An append on its way.
+struct Delivery {
+    answer: oneshot::Sender<Outcome>,
+    topic: TopicName,
+}
+
+/// Where delivery reports arrive, in order within a partition.
+struct Deliveries {
+    context: Context,
+    reach: Arc<Reach>,
+    /// The last acknowledged offset of each partition.
+    acknowledged: Mutex<HashMap<TopicPartition, u64>>,
+}
+
+impl Deliveries {
+    /// A topic that was deleted and made again begins at zero, and librdkafka may then report records as delivered
+    /// that are in no log. Its client cannot see the topic's id; what it can see is an offset that does not rise.
+    fn rise(&self, target: TopicPartition, offset: i64) -> Outcome {
+        let partition = target.partition;
+        let mut acknowledged = self.acknowledged.lock().expect("no holder of the lock panics");
+        let last = acknowledged.get(&target).copied();
+        match u64::try_from(offset) {
+            Ok(offset) if last.is_none_or(|last| last < offset) => {
+                acknowledged.insert(target, offset);
+                Ok(Position { partition, offset })
+            }
+            Ok(_) | Err(_) => {
+                tracing::error!(%target, offset, last, "offsets do not rise: was the topic made anew?");
+                Err(AppendError::Unknown(BrokerError::Damaged(format!("offsets of {target} do not rise"))))
+            }
+        }
+    }
+}
+
+fn failed(code: Option<RDKafkaErrorCode>, error: &KafkaError, topic: &TopicName) -> AppendError {
+    match code {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
+        // Brokers that only do not know it yet are asked again; this is the verdict that there is no such topic.
+        Some(code) if message::is_unknown_topic(code) => {
+            AppendError::NotAppended(BrokerError::Topic(topic.clone()))
+        }
+        // Of any other, an earlier attempt may have reached the log.
+        _ => AppendError::Unknown(message::unavailable(error)),
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
+        let Delivery { answer, topic } = *delivery;
+        let outcome = match result {
+            Ok(message) => {
+                self.reach.regain();
+                let partition =
+                    u32::try_from(message.partition()).expect("a delivered message has a partition");
+                self.rise(TopicPartition { topic, partition }, message.offset())
+            }
+            Err((error, _)) => Err(failed(error.rdkafka_error_code(), error, &topic)),
+        };
+        // A caller that no longer waits has dropped its end.
+        let _gone = answer.send(outcome);
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.context.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.context.error(error, reason);
+    }
+
+    fn stats(&self, _: Statistics) {}
+}

@@ -6,8 +6,8 @@ mod preflight;
 mod vet;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io, thread};
 
 use bytes::Bytes;
 use kopuro_core::digest::Digest;
@@ -15,13 +15,15 @@ use kopuro_core::id::{IdError, MethodId, ServiceName};
 use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
 
 use crate::method::{Checks, Method};
-use crate::rules::{Rules, contained};
+use crate::rules::{Panicked, Rules, contained};
 use crate::scan::{Plans, ScanLimits};
 
 pub(crate) use self::vet::RuleTexts;
 
 /// The largest descriptor set. **Units:** bytes.
 pub(crate) const DESCRIPTOR_SET_BYTES_MAX: usize = 1 << 20;
+/// The stack on which a contract is loaded; the bounds of [`cel`] come to 24 MiB. **Units:** bytes.
+const LOADING_STACK_BYTES: usize = 32 << 20;
 
 /// A provider's services as registered: methods, messages and rules. Contracts are immutable; a new version is
 /// another contract with another digest.
@@ -63,10 +65,10 @@ pub enum ContractError {
     #[error("the rules of {0} cannot be read: buf/validate/validate.proto is not in the descriptor set")]
     RulesUnreadable(String),
     /// A rule does not compile.
-    #[error("the rules of {message} do not compile: {cause}")]
+    #[error("the rules of {owner} do not compile: {cause}")]
     RulesUncompilable {
-        /// The message by its full name.
-        message: String,
+        /// The message or extension by its full name.
+        owner: String,
         /// What the rule compiler says.
         cause: String,
     },
@@ -76,6 +78,9 @@ pub enum ContractError {
     /// A service or method has a name that the bus does not take.
     #[error("a service or method is misnamed")]
     Name(#[from] IdError),
+    /// The machine has no thread for the work; its operator must act.
+    #[error("no thread to load the contract on")]
+    Thread(#[source] io::Error),
     /// There is nothing to call.
     #[error("the descriptor set holds no method")]
     NoMethod,
@@ -94,8 +99,8 @@ pub enum Excess {
     Fields,
     /// 1 KiB of source of a CEL expression.
     CelSize,
-    /// 16 levels of brackets and 64 operators of a CEL expression.
-    CelNesting,
+    /// 24 levels of a CEL expression, 64 brackets and 128 characters of operators in its source.
+    CelDepth,
     /// A comprehension (`all`, `exists`, `map`, `filter`, …) within another.
     CelComprehension,
     /// 512 bytes of a pattern.
@@ -105,8 +110,9 @@ pub enum Excess {
 impl Contract {
     /// Loads a contract from an encoded `google.protobuf.FileDescriptorSet` that holds all imports.
     ///
-    /// Bounds are checked before the descriptors and rules are compiled. What compiles within them has been
-    /// measured not to exhaust a stack of 2 MiB; registrations are vetted in a process of their own nevertheless.
+    /// Bounds are checked before the rules are compiled. The work is done on a thread of its own with a deep stack,
+    /// which this waits for: milliseconds for an ordinary contract. Registrations are to be vetted in a process of
+    /// their own nevertheless.
     ///
     /// # Errors
     /// [`ContractError`] when the descriptor set is malformed, exceeds a bound, or holds a rule that does not
@@ -121,9 +127,15 @@ impl Contract {
     /// As [`Contract::load`].
     pub fn load_with_limits(descriptor_set: &[u8], limits: ScanLimits) -> Result<Self, ContractError> {
         preflight::check(descriptor_set)?;
+        let loaded =
+            on_deep_stack(|| Self::compile(descriptor_set, limits)).map_err(ContractError::Thread)?;
+        loaded.unwrap_or(Err(ContractError::Unreadable))
+    }
+
+    fn compile(descriptor_set: &[u8], limits: ScanLimits) -> Result<Self, ContractError> {
         // From the bytes: through prost's descriptor types custom options would be lost, and so every rule.
         let pool = contained(|| DescriptorPool::decode(descriptor_set))
-            .map_err(|_panicked| ContractError::Unreadable)?
+            .map_err(|Panicked| ContractError::Unreadable)?
             .map_err(ContractError::Inconsistent)?;
         let roots = payloads(&pool);
         let messages = graph::reachable(&roots)?;
@@ -192,11 +204,20 @@ impl fmt::Display for Excess {
             Self::TypeNesting => "nesting of message types, 64 levels",
             Self::Fields => "singular fields, 256",
             Self::CelSize => "the size of CEL expressions, 1 KiB",
-            Self::CelNesting => "CEL expressions, 16 levels of brackets and 64 operators",
+            Self::CelDepth => "the depth of CEL expressions, 24 levels",
             Self::CelComprehension => "CEL comprehensions, none within another",
             Self::PatternSize => "the size of patterns, 512 bytes",
         })
     }
+}
+
+/// Runs on a thread of [`LOADING_STACK_BYTES`] and waits for it.
+fn on_deep_stack<T: Send>(run: impl FnOnce() -> T + Send) -> io::Result<thread::Result<T>> {
+    thread::scope(|scope| {
+        let thread =
+            thread::Builder::new().name("kopuro-contract".to_owned()).stack_size(LOADING_STACK_BYTES);
+        Ok(thread.spawn_scoped(scope, run)?.join())
+    })
 }
 
 /// The messages of all methods.

@@ -96,7 +96,7 @@ impl Rules {
     /// The library compiles a rule with the message type and tells of a failure when the type is validated.
     fn check_compiled(&self, message: &MessageDescriptor) -> Result<(), ContractError> {
         let uncompilable =
-            |cause| ContractError::RulesUncompilable { message: message.full_name().to_owned(), cause };
+            |cause| ContractError::RulesUncompilable { owner: message.full_name().to_owned(), cause };
         match contained(|| self.validator.validate(&DynamicMessage::new(message.clone()))) {
             Err(Panicked) => Err(uncompilable("the rule compiler panicked".to_owned())),
             Ok(Err(Error::Compilation(error))) => Err(uncompilable(error.cause)),

@@ -10,7 +10,8 @@ use prost_protovalidate::types::{
 };
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-use super::{ContractError, Excess, cel};
+use super::cel::{self, Refused};
+use super::{ContractError, Excess};
 
 /// The longest pattern. **Units:** bytes.
 const PATTERN_BYTES_MAX: usize = 512;
@@ -109,7 +110,7 @@ impl Vet {
 
     fn cel(&mut self, rules: &[Rule], expressions: &[String]) -> Result<(), ContractError> {
         for expression in rules.iter().map(Rule::expression).chain(expressions.iter().map(String::as_str)) {
-            cel::check(expression).map_err(|excess| ContractError::excess(excess, self.owner.as_str()))?;
+            cel::check(expression).map_err(|refused| self.refused(refused))?;
         }
         for rule in rules {
             let message = || rule.message().to_owned();
@@ -140,7 +141,16 @@ impl Vet {
         }
     }
 
+    fn refused(&self, refused: Refused) -> ContractError {
+        match refused {
+            Refused::Excess(excess) => ContractError::excess(excess, self.owner.as_str()),
+            Refused::Unparsable(cause) => {
+                ContractError::RulesUncompilable { owner: self.owner.clone(), cause }
+            }
+        }
+    }
+
     fn undecodable(&self, error: &ConstraintDecodeError) -> ContractError {
-        ContractError::RulesUncompilable { message: self.owner.clone(), cause: error.to_string() }
+        ContractError::RulesUncompilable { owner: self.owner.clone(), cause: error.to_string() }
     }
 }

@@ -133,6 +133,11 @@ impl<W> Calls<W> {
         self.waiting.remove(exchange).map(|call| call.accepted)
     }
 
+    /// What would wake the caller that waits under this exchange id.
+    pub fn waker(&self, exchange: &ExchangeId) -> Option<&W> {
+        self.waiting.get(exchange).map(|call| &call.waker)
+    }
+
     /// Whether a call waits under this exchange id; cheap enough to ask before any cryptography.
     pub fn awaits(&self, exchange: &ExchangeId) -> bool {
         self.waiting.contains_key(exchange)

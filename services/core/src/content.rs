@@ -132,6 +132,15 @@ pub fn decode(bytes: Bytes, expected: &Digest) -> Result<(Context, Payload), Con
     Ok((read_context(context)?, decode_payload(payload)?))
 }
 
+/// Context and payload without their salts, in a fixed encoding: what two attempts at one effect have in common.
+///
+/// # Errors
+/// [`ContentError::Size`] when a part is too large.
+pub fn unsalted(context: &Context, payload: &Payload) -> Result<[Vec<u8>; 2], ContentError> {
+    let context = wire::ContextPart { salt: Bytes::new(), ..write_context(context, [0; SALT_LEN]) };
+    Ok([context.encode_to_vec(), encode_payload(payload, &[])?])
+}
+
 /// Encodes the payload part alone. An outcome that is recorded for later attempts uses an empty salt.
 ///
 /// # Errors

@@ -47,7 +47,8 @@ impl Anchor {
     /// # Errors
     /// [`AnchorError`]; the authority that gave out the file must act.
     pub fn parse(text: &str) -> Result<Self, AnchorError> {
-        let AnchorFile { instance, authority_keys, authority_signatures, tls_authorities } = toml::from_str(text)?;
+        let AnchorFile { instance, authority_keys, authority_signatures, tls_authorities } =
+            toml::from_str(text)?;
         let keys = authority_keys.iter().map(|key| read_key(key)).collect::<Option<Vec<_>>>();
         let authority_keys = keys.ok_or(AnchorError::Entry("authority_keys"))?;
         if authority_signatures == 0 || authority_signatures > authority_keys.len() {

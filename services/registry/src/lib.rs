@@ -5,5 +5,7 @@
 //! registry service: a record counts because of the signature on it and of what the records before it allow.
 
 pub mod anchor;
+pub mod contracts;
 pub mod record;
 pub mod view;
+pub mod views;

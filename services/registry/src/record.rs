@@ -11,8 +11,8 @@ use kopuro_proto::registry::v1 as wire;
 use prost::Message as _;
 
 pub use resource::{
-    AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member, PackageOwnership,
-    Resource, ResourceState, Subsystem,
+    AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member,
+    PackageOwnership, Resource, ResourceState, Subsystem,
 };
 
 /// The largest envelope of a registry record. **Units:** bytes.

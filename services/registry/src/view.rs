@@ -268,7 +268,11 @@ impl View {
     }
 
     fn require_member(&self, member: &MemberId) -> Result<(), ApplyError> {
-        if self.members.contains_key(member) { Ok(()) } else { Err(ApplyError::Rule("the member is not registered")) }
+        if self.members.contains_key(member) {
+            Ok(())
+        } else {
+            Err(ApplyError::Rule("the member is not registered"))
+        }
     }
 }
 
@@ -288,6 +292,3 @@ fn ready(key: &Key) -> Result<KeyMaterial, ApplyError> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,8 +16,14 @@ pub enum Action {
     Fenced,
     /// Append this marker under the arbiter's claim.
     AppendMarker(MarkerFacts),
-    /// Dispatch the request now, and report with [`Arbiter::completed`].
-    Dispatch(Ticket),
+    /// Dispatch the request, unless `not_after` has passed when the call is about to begin; report with
+    /// [`Arbiter::completed`] either way.
+    Dispatch {
+        /// The request.
+        ticket: Ticket,
+        /// The last instant at which the call may begin.
+        not_after: UnixMillis,
+    },
     /// Record an outcome for an effect that this owner has not dispatched.
     AppendNoDispatch {
         /// The marker left without an outcome.
@@ -201,11 +207,6 @@ impl Arbiter {
         }
     }
 
-    /// Whether a dispatch that was asked for may begin at `now`. It is asked immediately before the call.
-    pub fn may_dispatch(&self, key: &EffectKey, now: UnixMillis) -> bool {
-        self.effects.get(key).is_some_and(|effect| now <= effect.marker.not_after)
-    }
-
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -228,8 +229,9 @@ impl Arbiter {
         let Some(effect) = self.effects.get_mut(&key) else { return };
         match effect.waiting.first() {
             Some(ticket) if now <= effect.marker.not_after => {
+                let dispatch = Action::Dispatch { ticket: *ticket, not_after: effect.marker.not_after };
                 effect.stage = Stage::Dispatching;
-                self.actions.push_back(Action::Dispatch(*ticket));
+                self.actions.push_back(dispatch);
             }
             Some(_) | None => {
                 effect.stage = Stage::Recording;

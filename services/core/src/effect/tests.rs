@@ -155,7 +155,7 @@ impl World {
                 }
                 Action::Ready | Action::Fenced | Action::RefuseReused(_) => {}
                 Action::RefuseOverloaded(_) | Action::RefuseNotDispatched(_) => {}
-                Action::AppendMarker(_) | Action::Dispatch(_) | Action::AppendNoDispatch { .. } => {
+                Action::AppendMarker(_) | Action::Dispatch { .. } | Action::AppendNoDispatch { .. } => {
                     owner.asked.insert(0, action);
                 }
             }
@@ -168,9 +168,9 @@ impl World {
         let owner = &mut self.owners[at];
         match owner.asked.pop() {
             Some(Action::AppendMarker(marker)) => self.log.push(Entry::Marker(owner.claim, marker)),
-            Some(Action::Dispatch(ticket)) => {
+            Some(Action::Dispatch { ticket, not_after }) => {
                 let key = owner.tickets[&ticket];
-                if owner.arbiter.may_dispatch(&key, now) {
+                if now <= not_after {
                     *self.dispatches.entry(key).or_default() += 1;
                     let recorded =
                         |entry: &Entry| matches!(entry, Entry::Outcome(outcome) if outcome.key == key);

@@ -273,6 +273,9 @@ catalogue! {
     ContractInvalid "CONTRACT_INVALID" InvalidArgument Consumer
         "the descriptor set is malformed, too large, or not the one that the record names"
         "compile the contract again; the detail names the fault"
+    ContractFault "CONTRACT_FAULT" Internal Provider
+        "a validation rule of the contract cannot be evaluated"
+        "the contract's owner corrects the rule"
     Internal "INTERNAL" Internal Bus
         "the gateway met a fault of its own"
         "operators: find the exchange id in the gateway's log"

@@ -13,6 +13,8 @@ const VIOLATIONS_MAX: usize = 32;
 pub struct FieldViolation {
     /// The path of the field from the message, for example `dossiers[3].pin`.
     pub field: String,
+    /// The rule broken, for machines, for example `STRING_PATTERN`.
+    pub reason: String,
     /// What is wrong with it.
     pub description: String,
 }

@@ -8,8 +8,8 @@ use kopuro_proto::registry::v1::registry_record::Resource as WireResource;
 use prost_types::Timestamp;
 
 use super::resource::{
-    AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member, PackageOwnership,
-    Resource, ResourceState, Subsystem,
+    AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member,
+    PackageOwnership, Resource, ResourceState, Subsystem,
 };
 use super::{Change, Entry, RecordError};
 
@@ -42,7 +42,9 @@ fn read_resource(resource: WireResource) -> Read<Resource> {
         WireResource::Subsystem(subsystem) => read_subsystem(subsystem).map(Resource::Subsystem),
         WireResource::Gateway(gateway) => read_gateway(gateway).map(Resource::Gateway),
         WireResource::Key(key) => read_key(key).map(Resource::Key),
-        WireResource::PackageOwnership(ownership) => read_ownership(&ownership).map(Resource::PackageOwnership),
+        WireResource::PackageOwnership(ownership) => {
+            read_ownership(&ownership).map(Resource::PackageOwnership)
+        }
         WireResource::Contract(contract) => read_contract(&contract).map(Resource::Contract),
         WireResource::AccessRight(right) => read_right(right).map(Resource::AccessRight),
         WireResource::Group(group) => read_group(&group).map(Resource::Group),
@@ -60,7 +62,11 @@ fn read_member(member: wire::Member) -> Read<Member> {
 
 fn read_subsystem(subsystem: wire::Subsystem) -> Read<Subsystem> {
     let wire::Subsystem { id: text, title, state } = subsystem;
-    Ok(Subsystem { id: id(SubsystemId::parse(&text), "id")?, title: read_title(title)?, state: read_state(state)? })
+    Ok(Subsystem {
+        id: id(SubsystemId::parse(&text), "id")?,
+        title: read_title(title)?,
+        state: read_state(state)?,
+    })
 }
 
 fn read_gateway(gateway: wire::Gateway) -> Read<Gateway> {
@@ -98,7 +104,8 @@ fn read_ownership(ownership: &wire::PackageOwnership) -> Read<PackageOwnership> 
 }
 
 fn read_contract(contract: &wire::Contract) -> Read<Contract> {
-    let wire::Contract { package, subsystem, digest, size_bytes, services, version, state, deprecated_after } = contract;
+    let wire::Contract { package, subsystem, digest, size_bytes, services, version, state, deprecated_after } =
+        contract;
     let package = id(PackageName::parse(package), "package")?;
     let services = bounded(services)?
         .iter()
@@ -119,8 +126,16 @@ fn read_contract(contract: &wire::Contract) -> Read<Contract> {
 }
 
 fn read_right(right: wire::AccessRight) -> Read<AccessRight> {
-    let wire::AccessRight { provider, grantee, service, method, state, not_before, not_after, contract_version_min } =
-        right;
+    let wire::AccessRight {
+        provider,
+        grantee,
+        service,
+        method,
+        state,
+        not_before,
+        not_after,
+        contract_version_min,
+    } = right;
     let service = id(ServiceName::parse(&service), "service")?;
     if !method.is_empty() {
         id(MethodId::new(service.clone(), &method), "method")?;

@@ -46,7 +46,9 @@ impl View {
             {
                 verify(verifying, envelope, &signature.bytes)
             }
-            Some(_) | None => Err(ApplyError::NotAuthorized("the signing key has another purpose or is not active")),
+            Some(_) | None => {
+                Err(ApplyError::NotAuthorized("the signing key has another purpose or is not active"))
+            }
         }
     }
 
@@ -62,7 +64,9 @@ impl View {
                 }
                 (_, _) => MustSign::Authority,
             }),
-            Resource::Group(group) => Ok(group.id.member.as_ref().map_or(MustSign::Authority, MustSign::Member)),
+            Resource::Group(group) => {
+                Ok(group.id.member.as_ref().map_or(MustSign::Authority, MustSign::Member))
+            }
             Resource::Contract(contract) => self.package_owner(contract).map(MustSign::Member),
             Resource::AccessRight(right) => {
                 let subsystem = self.subsystems.get_key_value(&right.provider);
@@ -155,13 +159,15 @@ impl View {
             return self.check_authority(envelope, create_time);
         }
         let key = self.administration_key(&signature.key_id, member, create_time);
-        let key = key.ok_or(ApplyError::NotAuthorized("the signing key is not the member's administration key"))?;
+        let key =
+            key.ok_or(ApplyError::NotAuthorized("the signing key is not the member's administration key"))?;
         verify(key, envelope, &signature.bytes)
     }
 
     fn administration_key(&self, id: &KeyId, member: &MemberId, at: UnixMillis) -> Option<&VerifyingKey> {
         let in_force = self.members.get(member).is_some_and(|known| known.state == ResourceState::Active);
-        let known = self.keys.get(id).filter(|known| in_force && known.key.member.as_ref() == Some(member))?;
+        let known =
+            self.keys.get(id).filter(|known| in_force && known.key.member.as_ref() == Some(member))?;
         usable(&known.key, KeyPurpose::Administration, at).then_some(())?;
         verifying(&known.material)
     }

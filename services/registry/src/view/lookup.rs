@@ -29,20 +29,26 @@ impl View {
     pub fn transport_key(&self, id: &KeyId, now: UnixMillis) -> Result<&Key, Reason> {
         let known = self.keys.get(id).filter(|known| known.key.purpose == KeyPurpose::Transport);
         let key = &known.ok_or(Reason::CertificateUnknown)?.key;
-        if fresh(key, now) { Ok(key) } else { Err(Reason::CertificateRevoked) }
+        if fresh(key, now) && self.holder_in_force(key) { Ok(key) } else { Err(Reason::CertificateRevoked) }
     }
 
     /// The key that verifies a statement of `sender`. A retired key still verifies existing messages.
     ///
     /// # Errors
     /// [`Reason::SignerUnknown`] when the key may not speak for the sender.
-    pub fn signing_key(&self, id: &KeyId, sender: &SubsystemId, now: UnixMillis) -> Result<&VerifyingKey, Reason> {
+    pub fn signing_key(
+        &self,
+        id: &KeyId,
+        sender: &SubsystemId,
+        now: UnixMillis,
+    ) -> Result<&VerifyingKey, Reason> {
         let known = self.keys.get(id).filter(|known| {
             let Key { purpose, state, subsystems, not_before, not_after, .. } = &known.key;
             *purpose == KeyPurpose::Signing
                 && *state != KeyState::Revoked
                 && (*not_before..=*not_after).contains(&now)
                 && subsystems.contains(sender)
+                && self.holder_in_force(&known.key)
         });
         match known.map(|known| &known.material) {
             Some(KeyMaterial::Verifying(key)) => Ok(key),
@@ -59,7 +65,9 @@ impl View {
         let known = ids.iter().rev().filter_map(|id| self.keys.get(id)).find(|known| fresh(&known.key, now));
         match known.map(|known| &known.material) {
             Some(KeyMaterial::Sealing(key)) => Ok(key),
-            Some(KeyMaterial::Transport | KeyMaterial::Verifying(_)) | None => Err(Reason::RecipientKeyMissing),
+            Some(KeyMaterial::Transport | KeyMaterial::Verifying(_)) | None => {
+                Err(Reason::RecipientKeyMissing)
+            }
         }
     }
 
@@ -85,7 +93,8 @@ impl View {
         now: UnixMillis,
     ) -> Result<Offer, Reason> {
         let offers = self.offers.get(service).map_or([].as_slice(), Vec::as_slice);
-        let mut offers = offers.iter().filter_map(|provider| self.offer_of(provider, service, now)).peekable();
+        let mut offers =
+            offers.iter().filter_map(|provider| self.offer_of(provider, service, now)).peekable();
         offers.peek().ok_or(Reason::ServiceUnknown)?;
         match named {
             Some(named) => offers.find(|offer| offer.provider == *named).ok_or(Reason::ProviderUnknown),
@@ -98,7 +107,12 @@ impl View {
         Some(Offer { provider: provider.clone(), contract: Arc::clone(contract) })
     }
 
-    fn newest(&self, provider: &SubsystemId, service: &ServiceName, now: UnixMillis) -> Option<&Arc<Contract>> {
+    fn newest(
+        &self,
+        provider: &SubsystemId,
+        service: &ServiceName,
+        now: UnixMillis,
+    ) -> Option<&Arc<Contract>> {
         self.contracts.get(provider)?.iter().find(|contract| self.serves(contract, service, now))
     }
 
@@ -109,10 +123,17 @@ impl View {
             && contract.services.contains(service)
     }
 
-    /// Whether `provider` serves `service` under the contract `digest`, in whatever version.
-    pub fn serves_under(&self, provider: &SubsystemId, service: &ServiceName, digest: &Digest, now: UnixMillis) -> bool {
-        let versions = self.contracts.get(provider).map_or([].as_slice(), Vec::as_slice);
-        versions.iter().any(|contract| contract.digest == *digest && self.serves(contract, service, now))
+    /// The contract version, of whatever age, by which `provider` serves `service` under the digest that a statement
+    /// names.
+    pub fn contract_under(
+        &self,
+        provider: &SubsystemId,
+        service: &ServiceName,
+        digest: &Digest,
+        now: UnixMillis,
+    ) -> Option<&Arc<Contract>> {
+        let versions = self.contracts.get(provider)?;
+        versions.iter().find(|contract| contract.digest == *digest && self.serves(contract, service, now))
     }
 
     /// Every contract in force that `provider` offers, newest first.
@@ -188,6 +209,13 @@ impl View {
         self.gateways.get(gateway).is_some_and(|known| {
             let member = known.members.iter().any(|member| subsystem.belongs_to(member));
             known.state == ResourceState::Active && member
+        })
+    }
+
+    /// Whether the gateway that holds a key, if one does, is in force.
+    fn holder_in_force(&self, key: &Key) -> bool {
+        key.gateway.as_ref().is_none_or(|gateway| {
+            self.gateways.get(gateway).is_some_and(|known| known.state == ResourceState::Active)
         })
     }
 

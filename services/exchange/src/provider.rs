@@ -1,0 +1,170 @@
+//! The provider's side: requests are read from a subsystem's call topic, verified, served and answered.
+//!
+//! One [`Serving`] joins the consumer group of one subsystem's call topic. Each partition that it is assigned gets a
+//! worker, which claims the partition, restores what is known of its effects, and then takes requests in order.
+
+mod effects;
+mod offsets;
+mod outcomes;
+mod request;
+mod seen;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition};
+use kopuro_core::id::SubsystemId;
+use kopuro_core::topic::{MemberTopic, SubsystemTopic, TopicName};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::node::{EnsureError, Node};
+use worker::Worker;
+
+/// Records handed to a worker and not yet taken.
+const QUEUE_LEN: usize = 64;
+/// How often offsets are committed.
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How long requests in work may take when the node drains.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Serves one subsystem until it is stopped.
+pub(crate) struct Serving {
+    stop: CancellationToken,
+    ready: watch::Receiver<bool>,
+    done: JoinHandle<()>,
+}
+
+/// What workers of one subsystem share.
+pub(super) struct Provider {
+    pub(super) node: Arc<Node>,
+    pub(super) dispatcher: Arc<dyn Dispatcher>,
+    pub(super) subsystem: SubsystemId,
+}
+
+struct Assigned {
+    records: mpsc::Sender<kopuro_broker::StoredRecord>,
+    finished: Arc<AtomicU64>,
+    committed: u64,
+    stop: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Begins to serve `subsystem`.
+    ///
+    /// # Errors
+    /// [`EnsureError`] when its topics cannot be had or the group cannot be joined.
+    pub(crate) async fn start(
+        node: Arc<Node>,
+        dispatcher: Arc<dyn Dispatcher>,
+        subsystem: SubsystemId,
+    ) -> Result<Self, EnsureError> {
+        let member = subsystem.member();
+        let topic = TopicName::of_subsystem(SubsystemTopic::Call, &subsystem);
+        let member_topics = [MemberTopic::Marker, MemberTopic::Outcome, MemberTopic::DeadLetter];
+        node.ensure_topic(&topic, &member).await?;
+        for kind in member_topics {
+            node.ensure_topic(&TopicName::of_member(kind, &member), &member).await?;
+        }
+        let subscription = node.parts.broker.subscribe(&format!("provide.{topic}"), &[topic]).await?;
+        let (stop, (announce, ready)) = (CancellationToken::new(), watch::channel(false));
+        let provider = Arc::new(Provider { node, dispatcher, subsystem });
+        let done = tokio::spawn(run(provider, subscription, announce, stop.clone()));
+        Ok(Self { stop, ready, done })
+    }
+
+    /// Whether partitions have been assigned and their effects restored.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Takes no more requests, finishes those in work, and leaves the group.
+    pub(crate) async fn drain(self) {
+        self.stop.cancel();
+        if self.done.await.is_err() {
+            tracing::error!("a provider task ended by a panic");
+        }
+    }
+}
+
+async fn run(
+    provider: Arc<Provider>,
+    mut subscription: Box<dyn Subscription>,
+    announce: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let mut workers: HashMap<TopicPartition, Assigned> = HashMap::new();
+    let announce = Arc::new(announce);
+    let mut commits = tokio::time::interval(COMMIT_EVERY);
+    commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = commits.tick() => commit(&*subscription, &mut workers),
+            event = subscription.next() => match event {
+                Ok(GroupEvent::Assigned(partitions)) => {
+                    let start = |target: TopicPartition| (target.clone(), assign(&provider, target, &announce));
+                    workers.extend(partitions.into_iter().map(start));
+                }
+                Ok(GroupEvent::Revoked(partitions)) => {
+                    commit(&*subscription, &mut workers);
+                    for target in partitions {
+                        workers.remove(&target).inspect(|worker| worker.stop.cancel());
+                    }
+                }
+                Ok(GroupEvent::Record(target, record)) => {
+                    if let Some(worker) = workers.get(&target) {
+                        // A worker that has stopped was fenced; its records are the later owner's.
+                        let _ = worker.records.send(record).await;
+                    }
+                }
+                Err(BrokerError::Closed) => break,
+                Err(error) => {
+                    tracing::error!(subsystem = %provider.subsystem, %error, "requests can no longer be read");
+                    break;
+                }
+            }
+        }
+    }
+    announce.send_replace(false);
+    drain(subscription, workers).await;
+}
+
+fn assign(provider: &Arc<Provider>, target: TopicPartition, announce: &Arc<watch::Sender<bool>>) -> Assigned {
+    let (records, queue) = mpsc::channel(QUEUE_LEN);
+    let (finished, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let worker = Worker::new(Arc::clone(provider), target, Arc::clone(&finished), stop.clone());
+    let done = tokio::spawn(worker.run(queue, Arc::clone(announce)));
+    Assigned { records, finished, committed: 0, stop, done }
+}
+
+fn commit(subscription: &dyn Subscription, workers: &mut HashMap<TopicPartition, Assigned>) {
+    for (target, worker) in workers {
+        let finished = worker.finished.load(Ordering::Acquire);
+        if finished > worker.committed {
+            match subscription.commit(target, finished) {
+                Ok(()) => worker.committed = finished,
+                Err(error) => tracing::warn!(%target, %error, "an offset could not be committed"),
+            }
+        }
+    }
+}
+
+async fn drain(subscription: Box<dyn Subscription>, mut workers: HashMap<TopicPartition, Assigned>) {
+    let limit = tokio::time::Instant::now() + DRAIN_LIMIT;
+    for worker in workers.values_mut() {
+        let (closed, _) = mpsc::channel(1);
+        worker.records = closed;
+        if tokio::time::timeout_at(limit, &mut worker.done).await.is_err() {
+            worker.stop.cancel();
+        }
+    }
+    commit(&*subscription, &mut workers);
+}

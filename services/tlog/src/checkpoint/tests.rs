@@ -104,7 +104,8 @@ fn only_the_logs_own_key_counts() {
     let note = log.sign(&checkpoint()).unwrap();
     assert_eq!(Checkpoint::verify(&note, &other_key.key), Err(CheckpointError::Unsigned));
     assert_eq!(Checkpoint::verify(&note, &other_log.key), Err(CheckpointError::Unsigned));
-    assert_eq!(other_log.sign(&checkpoint()), Err(CheckpointError::Origin));
+    let never = |_: &[u8]| -> Vec<u8> { panic!("another log's checkpoint must not even be signed") };
+    assert_eq!(checkpoint().sign(&other_log.key, never), Err(CheckpointError::Origin));
     let foreign = other_log.sign_text(&String::from_utf8(checkpoint().to_text().unwrap()).unwrap());
     assert_eq!(Checkpoint::verify(&foreign, &other_log.key), Err(CheckpointError::Origin));
     let mistaken = checkpoint().sign(&log.key, |text| other_key.pair.sign(text).as_ref().to_vec());
@@ -160,7 +161,10 @@ fn extensions_are_short_lines() {
 fn what_is_no_note_is_refused() {
     let log = Log::new(ORIGIN, 1);
     let note = log.sign(&checkpoint()).unwrap();
-    let long = [note.clone(), vec![b'x'; SIGNED_CHECKPOINT_LEN_MAX]].concat();
+    let line = note.iter().rposition(|byte| *byte == 0xe2).unwrap();
+    let long = [note.clone(), note[line..].repeat(90)].concat();
+    assert!(long.len() < SIGNED_CHECKPOINT_LEN_MAX && Checkpoint::verify(&long, &log.key).is_ok());
+    let long = [&long[..], &vec![b'x'; SIGNED_CHECKPOINT_LEN_MAX]].concat();
     for bytes in
         [&[][..], b"\n\n", &note[..note.len() - 1], &checkpoint().to_text().unwrap(), &long, &[0xff; 100]]
     {

@@ -98,6 +98,14 @@ fn strange_proofs_are_refused() {
 }
 
 #[test]
+fn a_tree_of_one_entry_needs_no_proof() {
+    let leaf = leaf_hash(b"entry");
+    assert_eq!(verify_inclusion(&leaf, 0, 1, &leaf, &[]), Ok(()));
+    assert_eq!(verify_inclusion(&leaf, 0, 1, &leaf, &[leaf]), Err(MerkleError::Proof));
+    assert_eq!(verify_inclusion(&leaf, 0, 1, &Digest::of(b"other"), &[]), Err(MerkleError::Proof));
+}
+
+#[test]
 fn every_tree_continues_the_empty_one_and_itself() {
     let (empty, root, other) = (Digest::of(&[]), reference_tree().root(), Digest::of(b"other"));
     assert_eq!(verify_consistency(0, &empty, 8, &root, &[]), Ok(()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::certificate::{PeerRole, TrustStore};
 use crate::sealing::SealingKey;
-use crate::signing::Signer;
+use crate::signing::{SignatureAlgorithm, Signer};
 use crate::test_openssl::Openssl;
 use crate::tls::{self, Protocols};
 

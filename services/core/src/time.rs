@@ -62,6 +62,12 @@ impl UnixMillis {
     }
 }
 
+/// A source of the time. Tests hand in one of their own, to make requests expire or clocks disagree.
+pub trait Clock: Send + Sync + 'static {
+    /// The time.
+    fn now(&self) -> UnixMillis;
+}
+
 impl fmt::Display for UnixMillis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.0)

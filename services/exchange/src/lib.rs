@@ -5,7 +5,6 @@
 //! machines of `kopuro-core`; this crate drives them with a broker, a clock and the registry's view.
 
 pub mod audit;
-pub mod clock;
 mod consumer;
 mod dead_letter;
 pub mod dispatch;

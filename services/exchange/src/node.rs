@@ -6,13 +6,13 @@ use kopuro_broker::{Broker, BrokerError, TopicSettings};
 use kopuro_core::error::Reason;
 use kopuro_core::id::MemberId;
 use kopuro_core::record::RECORD_LEN_MAX;
+use kopuro_core::time::Clock;
 use kopuro_core::topic::TopicName;
 use kopuro_registry::contracts::Contracts;
 use kopuro_registry::views::Views;
 use kopuro_telemetry::audit::AuditSink;
 use kopuro_telemetry::metrics::Metrics;
 
-use crate::clock::Clock;
 use crate::outbox::Outbox;
 use crate::replica::Replica;
 use crate::settings::ExchangeSettings;

@@ -4,4 +4,5 @@
 //! roles; a value that a peer chose is never a label.
 
 pub mod audit;
+pub mod clock;
 pub mod metrics;

@@ -1,14 +1,8 @@
-//! Where the engine gets the time from: the one place in it that reads a clock.
+//! The machine's clock: the one place where a node reads the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kopuro_core::time::UnixMillis;
-
-/// A source of the time. Tests hand in one of their own, to make requests expire or clocks disagree.
-pub trait Clock: Send + Sync + 'static {
-    /// The time.
-    fn now(&self) -> UnixMillis;
-}
+use kopuro_core::time::{Clock, UnixMillis};
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]

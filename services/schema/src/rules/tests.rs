@@ -111,6 +111,7 @@ fn violations_repeat_no_value() {
     let invalid = fault_of(call(&contract), &payload).unwrap();
     let paths: Vec<_> = invalid.violations.iter().map(|violation| violation.field_path.as_str()).collect();
     assert_eq!(paths, ["", "a", "b[*]", "c"]);
+    assert!(invalid.violations.iter().all(|violation| !violation.description.is_empty()));
     assert!(!format!("{invalid:?} {:?}", invalid.to_bad_request()).contains("S3CR3T"));
 }
 

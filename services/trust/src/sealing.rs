@@ -8,8 +8,9 @@
 //! # Why a fixed nonce is safe
 //! AES-GCM fails when one key meets one nonce twice. Each key here encrypts one plaintext in its life: a content
 //! key is drawn inside [`seal_content`], which encrypts with it once; the key that wraps it is derived from the
-//! epoch key and the statement digest, and within a signer's chain no two statements share a digest. The nonce is
-//! therefore twelve zero bytes and is not sent.
+//! epoch key and the statement digest. A statement covers the digest of its ciphertext and so stands for one content
+//! key: whoever wraps it again for the same statement makes the same bytes again. The nonce is therefore twelve zero
+//! bytes and is not sent.
 //!
 //! # What the wraps do not prove
 //! Wraps are outside the signature, so that one can be added for an archive without signing again, and HPKE's

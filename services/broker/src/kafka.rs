@@ -4,9 +4,12 @@
 //! not sync to disk before it acknowledges: durability comes from replication, and all replicas losing power at once
 //! can lose acknowledged records.
 //!
+//! While no broker can be reached, appends are refused at once, which is a certain answer; those already on their
+//! way are reported unknown after `append_timeout_ms`.
+//!
 //! **Limits.** A topic that is deleted and made again under a running process is noticed only when an acknowledged
-//! offset does not rise, since librdkafka does not show topic ids here: topics are never to be made anew under the
-//! same name. A process that has not itself asked for a topic to be made does not know its `record_bytes_max`, and
+//! offset does not rise (the partition then takes no more appends), since librdkafka does not show topic ids here; a
+//! tail of it may skip records unnoticed. Topics are never to be made anew under the same name. A process that has not itself asked for a topic to be made does not know its `record_bytes_max`, and
 //! refuses only what Kafka refuses, which is a little more than that.
 
 mod context;

@@ -74,7 +74,8 @@ pub enum StartAt {
     Earliest,
     /// With the first record appended after the call.
     Latest,
-    /// With the first record at this offset or after it.
+    /// With the first record at this offset or after it. Offsets below the oldest record kept, or beyond the next one
+    /// to be appended, are refused: what is missing is never skipped silently.
     Offset(u64),
 }
 
@@ -146,7 +147,7 @@ impl Future for Appending {
 /// A partitioned, durable, append-only log with consumer groups.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Makes the topic if it is missing.
+    /// Makes the topic if it is missing. Retention and record size of a topic that exists are left as they are.
     ///
     /// # Errors
     /// [`BrokerError::Topic`] when it exists with another number of partitions.
@@ -165,7 +166,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Reads a partition from `start` on, for ever. New records wake the reader; nothing is polled.
     ///
     /// # Errors
-    /// [`BrokerError::Topic`] when the partition does not exist.
+    /// [`BrokerError::Topic`] when the partition does not exist; [`BrokerError::OffsetOutOfRange`] when `start` is an
+    /// offset outside it.
     async fn tail(&self, target: &TopicPartition, start: StartAt) -> Result<Box<dyn Tail>, BrokerError>;
 
     /// Joins the consumer group `group` on `topics`. Leaving is dropping the subscription.
@@ -213,7 +215,8 @@ pub trait Tail: Send {
 pub enum GroupEvent {
     /// The member owns these partitions from here on.
     Assigned(Vec<TopicPartition>),
-    /// The member owns these partitions no longer; records of theirs still in work must not be committed.
+    /// The member owns these partitions no longer; records of theirs still in work must not be committed. They go to
+    /// another member only once this one asks for its next event, or is dropped.
     Revoked(Vec<TopicPartition>),
     /// A record of an owned partition, in offset order within it.
     Record(TopicPartition, StoredRecord),

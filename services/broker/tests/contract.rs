@@ -11,6 +11,7 @@ mod contract {
     mod embedded_only;
     mod fixture;
     mod grouping;
+    mod kafka_only;
     mod model;
     mod suite;
     mod tailing;

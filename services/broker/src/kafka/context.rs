@@ -10,6 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 
+/// librdkafka's log facilities for connections that fail, which it repeats with every attempt.
+const CONNECTION_LOST: [&str; 2] = ["FAIL", "ERROR"];
+
 /// Whether the cluster can be reached, as far as is known.
 #[derive(Default)]
 pub(super) struct Reach {
@@ -68,19 +71,29 @@ impl ClientContext for Context {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", role, facility, "{message}");
             }
-            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning if !CONNECTION_LOST.contains(&facility) => {
                 tracing::warn!(target: "librdkafka", role, facility, "{message}");
             }
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning
+            | RDKafkaLogLevel::Notice
+            | RDKafkaLogLevel::Info
+            | RDKafkaLogLevel::Debug => {
                 tracing::debug!(target: "librdkafka", role, facility, "{message}");
             }
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let role = self.role;
-        tracing::warn!(target: "librdkafka", role, %error, "{reason}");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
+        use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+        let (role, code) = (self.role, error.rdkafka_error_code());
+        if matches!(code, Some(AllBrokersDown | BrokerTransportFailure)) {
+            // Every client repeats these with every attempt to reconnect; one of them tells it once.
+            tracing::debug!(target: "librdkafka", role, %error, "{reason}");
+        } else {
+            tracing::warn!(target: "librdkafka", role, %error, "{reason}");
+        }
+        if code == Some(AllBrokersDown)
             && let Some(reach) = &self.reach
         {
             reach.lose();

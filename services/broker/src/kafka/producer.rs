@@ -27,13 +27,15 @@ pub(super) type Outcome = Result<Position, AppendError>;
 pub(super) struct Appender {
     config: ClientConfig,
     reach: Arc<Reach>,
+    acknowledged: Arc<Acknowledged>,
     producer: RwLock<Arc<ThreadedProducer<Deliveries>>>,
 }
 
 impl Appender {
     pub(super) fn new(config: ClientConfig, reach: Arc<Reach>) -> Result<Self, BrokerError> {
-        let producer = make(&config, &reach)?;
-        Ok(Self { config, reach, producer: RwLock::new(Arc::new(producer)) })
+        let acknowledged = Arc::new(Acknowledged::default());
+        let producer = make(&config, &reach, &acknowledged)?;
+        Ok(Self { config, reach, acknowledged, producer: RwLock::new(Arc::new(producer)) })
     }
 
     /// Queues a record behind all earlier ones of its partition.
@@ -47,6 +49,7 @@ impl Appender {
                 "no Kafka broker can be reached".into(),
             )));
         }
+        self.acknowledged.check(target).map_err(AppendError::NotAppended)?;
         let producer = self.producer.read().expect("no holder of the lock panics").clone();
         let (answer, answered) = oneshot::channel();
         let delivery = Box::new(Delivery { answer, topic: target.topic.clone() });
@@ -99,7 +102,7 @@ impl Appender {
         if !Arc::ptr_eq(&producer, broken) {
             return;
         }
-        match make(&self.config, &self.reach) {
+        match make(&self.config, &self.reach, &self.acknowledged) {
             Ok(fresh) => {
                 tracing::error!("the Kafka producer met a fatal fault and has been replaced");
                 let old = std::mem::replace(&mut *producer, Arc::new(fresh));
@@ -119,11 +122,15 @@ impl Drop for Appender {
     }
 }
 
-fn make(config: &ClientConfig, reach: &Arc<Reach>) -> Result<ThreadedProducer<Deliveries>, BrokerError> {
+fn make(
+    config: &ClientConfig,
+    reach: &Arc<Reach>,
+    acknowledged: &Arc<Acknowledged>,
+) -> Result<ThreadedProducer<Deliveries>, BrokerError> {
     let context = Deliveries {
         context: Context::watching("producer", reach.clone()),
         reach: reach.clone(),
-        acknowledged: Mutex::default(),
+        acknowledged: acknowledged.clone(),
     };
     ThreadedProducer::from_config_and_context(config, context).map_err(|error| message::unavailable(&error))
 }
@@ -138,28 +145,52 @@ struct Delivery {
 struct Deliveries {
     context: Context,
     reach: Arc<Reach>,
-    /// The last acknowledged offset of each partition.
-    acknowledged: Mutex<HashMap<TopicPartition, u64>>,
+    acknowledged: Arc<Acknowledged>,
 }
 
-impl Deliveries {
-    /// A topic that was deleted and made again begins at zero, and librdkafka may then report records as delivered
-    /// that are in no log. Its client cannot see the topic's id; what it can see is an offset that does not rise.
-    fn rise(&self, target: TopicPartition, offset: i64) -> Outcome {
-        let partition = target.partition;
-        let mut acknowledged = self.acknowledged.lock().expect("no holder of the lock panics");
-        let last = acknowledged.get(&target).copied();
-        match u64::try_from(offset) {
-            Ok(offset) if last.is_none_or(|last| last < offset) => {
-                acknowledged.insert(target, offset);
-                Ok(Position { partition, offset })
-            }
-            Ok(_) | Err(_) => {
-                tracing::error!(%target, offset, last, "offsets do not rise: was the topic made anew?");
-                Err(AppendError::Unknown(BrokerError::Damaged(format!("offsets of {target} do not rise"))))
-            }
+/// The last acknowledged offset of each partition.
+///
+/// A topic that was deleted and made again begins at zero, and librdkafka may then report records as delivered that
+/// are in no log. Its topic id is out of reach here; what can be seen is an offset that does not rise. Such a partition takes
+/// no more appends until a person has looked and the process is started again.
+#[derive(Default)]
+struct Acknowledged(Mutex<HashMap<TopicPartition, Last>>);
+
+#[derive(Clone, Copy)]
+enum Last {
+    Offset(u64),
+    Broken,
+}
+
+impl Acknowledged {
+    fn check(&self, target: &TopicPartition) -> Result<(), BrokerError> {
+        match self.0.lock().expect("no holder of the lock panics").get(target) {
+            Some(Last::Broken) => Err(not_rising(target)),
+            Some(Last::Offset(_)) | None => Ok(()),
         }
     }
+
+    fn rise(&self, target: TopicPartition, offset: i64) -> Outcome {
+        let mut all = self.0.lock().expect("no holder of the lock panics");
+        let rises = match (all.get(&target), u64::try_from(offset)) {
+            (None, Ok(offset)) => Some(offset),
+            (Some(Last::Offset(last)), Ok(offset)) if *last < offset => Some(offset),
+            (Some(Last::Offset(_) | Last::Broken), Ok(_)) | (_, Err(_)) => None,
+        };
+        if let Some(offset) = rises {
+            let partition = target.partition;
+            all.insert(target, Last::Offset(offset));
+            return Ok(Position { partition, offset });
+        }
+        if !matches!(all.insert(target.clone(), Last::Broken), Some(Last::Broken)) {
+            tracing::error!(%target, offset, "acknowledged offsets do not rise: was the topic made anew?");
+        }
+        Err(AppendError::Unknown(not_rising(&target)))
+    }
+}
+
+fn not_rising(target: &TopicPartition) -> BrokerError {
+    BrokerError::Damaged(format!("acknowledged offsets of {target} do not rise"))
 }
 
 fn failed(code: Option<RDKafkaErrorCode>, error: &KafkaError, topic: &TopicName) -> AppendError {
@@ -184,7 +215,7 @@ impl ProducerContext for Deliveries {
                 self.reach.regain();
                 let partition =
                     u32::try_from(message.partition()).expect("a delivered message has a partition");
-                self.rise(TopicPartition { topic, partition }, message.offset())
+                self.acknowledged.rise(TopicPartition { topic, partition }, message.offset())
             }
             Err((error, _)) => Err(failed(error.rdkafka_error_code(), error, &topic)),
         };
@@ -203,4 +234,45 @@ impl ClientContext for Deliveries {
     }
 
     fn stats(&self, _: Statistics) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use kopuro_core::id::SubsystemId;
+    use kopuro_core::topic::SubsystemTopic;
+
+    use super::*;
+
+    fn target() -> TopicPartition {
+        let subsystem = SubsystemId::parse("KG/GOV/70000005/civil-registry").unwrap();
+        TopicPartition { topic: TopicName::of_subsystem(SubsystemTopic::Call, &subsystem), partition: 1 }
+    }
+
+    #[test]
+    fn an_offset_that_does_not_rise_stops_the_partition() {
+        for offset in [7, 3, -1] {
+            let acknowledged = Acknowledged::default();
+            assert_eq!(acknowledged.rise(target(), 7).unwrap(), Position { partition: 1, offset: 7 });
+            acknowledged.check(&target()).unwrap();
+            let unknown = acknowledged.rise(target(), offset);
+            assert!(matches!(unknown, Err(AppendError::Unknown(BrokerError::Damaged(_)))), "{unknown:?}");
+            assert!(acknowledged.check(&target()).is_err());
+            assert!(acknowledged.rise(target(), 8).is_err(), "it stays stopped");
+        }
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_certainly_not_appended() {
+        use RDKafkaErrorCode::{
+            MessageSizeTooLarge, MessageTimedOut, PurgeQueue, UnknownPartition, UnknownTopic,
+        };
+        let outcome = |code| failed(Some(code), &KafkaError::MessageProduction(code), &target().topic);
+        assert!(matches!(outcome(MessageSizeTooLarge), AppendError::TooLarge));
+        for code in [UnknownTopic, UnknownPartition] {
+            assert!(matches!(outcome(code), AppendError::NotAppended(BrokerError::Topic(_))));
+        }
+        for code in [MessageTimedOut, PurgeQueue, RDKafkaErrorCode::PurgeInflight, RDKafkaErrorCode::Fatal] {
+            assert!(matches!(outcome(code), AppendError::Unknown(_)), "{code:?}");
+        }
+    }
 }

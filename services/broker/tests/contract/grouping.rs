@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kopuro_broker::{Broker, GroupEvent, Subscription, TopicPartition};
 use kopuro_core::topic::TopicName;
 
 use super::fixture::{Fixture, append, at, event, soon, text, topic_with};
+
+/// How long a member stays busy: longer than Kafka takes to move a partition that has been given up.
+const BUSY: Duration = Duration::from_secs(3);
 
 /// A member that checks what it is told: no record outside its ownership, no order broken.
 struct Member {
@@ -108,6 +112,36 @@ pub(crate) async fn two_members_share_the_partitions(fixture: &Fixture) {
         for _ in 0..2 {
             let (target, _, text) = member.record().await;
             assert_eq!(target.partition.to_string(), text);
+        }
+    }
+}
+
+pub(crate) async fn a_partition_moves_only_once_its_owner_comes_back(fixture: &Fixture) {
+    let broker = fixture.open().await;
+    let topic = topic_with(&broker, 2).await;
+    let group = group();
+    let mut first = Member::join(&broker, &group, &topic).await;
+    first.until_owning(2).await;
+    let mut second = Member::join(&broker, &group, &topic).await;
+    while first.owned.len() == 2 {
+        tokio::select! {
+            _ = first.step() => {}
+            _ = second.step() => {}
+        }
+    }
+    // The first member has learned of the revocation and is still busy with what it had.
+    let busy = tokio::time::sleep(BUSY);
+    tokio::pin!(busy);
+    loop {
+        tokio::select! {
+            () = &mut busy => break,
+            _ = second.step() => assert!(second.owned.is_empty(), "the partition has moved too early"),
+        }
+    }
+    while second.owned.is_empty() {
+        tokio::select! {
+            _ = first.step() => {}
+            _ = second.step() => {}
         }
     }
 }

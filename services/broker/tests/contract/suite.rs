@@ -41,6 +41,7 @@ suite! {
     tailing::a_tail_reads_what_no_longer_fits_in_memory,
     grouping::a_lone_member_reads_everything,
     grouping::two_members_share_the_partitions,
+    grouping::a_partition_moves_only_once_its_owner_comes_back,
     grouping::who_leaves_is_succeeded_at_the_committed_offset,
     grouping::a_group_goes_on_after_reopening,
     grouping::groups_are_independent,

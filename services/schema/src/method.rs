@@ -1,5 +1,6 @@
 //! Methods of a contract, and the check of their payloads.
 
+use std::fmt;
 use std::sync::Arc;
 
 use kopuro_core::id::MethodId;
@@ -131,6 +132,12 @@ impl Method {
             violations if violations.is_empty() => Ok(()),
             violations => Err(invalid(InvalidKind::Rules, violations)),
         }
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Method").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

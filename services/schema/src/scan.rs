@@ -9,6 +9,8 @@
 //!
 //! One pass, no recursion, and no allocation for a payload that is accepted, save for the keys of maps.
 
+mod defect;
+mod key;
 mod path;
 mod plan;
 mod wire;
@@ -17,6 +19,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::str;
 
+use self::defect::Defect;
+use self::key::{Key, KeyValue};
 use self::path::Leaf;
 use self::plan::{FieldPlan, MessagePlan, Occurs, Range, SINGULAR_FIELDS_MAX, Value};
 use self::wire::{Broken, Reader, Tag, WireType};
@@ -62,21 +66,6 @@ impl Plans {
     }
 }
 
-/// What a payload does wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Defect {
-    Broken(Broken),
-    TooLarge,
-    TooDeep,
-    TooManyElements,
-    UnknownField,
-    DuplicateField,
-    DuplicateKey,
-    WrongWireType,
-    OutOfRange,
-    NotUtf8,
-}
-
 /// The scan ends here; why is among its violations.
 struct Stopped;
 
@@ -106,22 +95,6 @@ struct Frame<'p> {
     tag_at: usize,
     /// Which slots have been filled.
     seen: [u64; SINGULAR_FIELDS_MAX / 64],
-}
-
-/// A key of a map, named by the message that holds the map and the map's field number.
-#[derive(PartialEq, Eq, Hash)]
-struct Key<'b> {
-    message_start: usize,
-    number: u32,
-    value: KeyValue<'b>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum KeyValue<'b> {
-    /// Of integers and `bool`; the range check leaves one varint a value.
-    Varint(u64),
-    /// Of strings and fixed-width integers; an absent string key is the empty one.
-    Bytes(&'b [u8]),
 }
 
 impl<'p, 'b> Scan<'p, 'b> {
@@ -242,7 +215,11 @@ impl<'p, 'b> Scan<'p, 'b> {
     fn leave(&mut self) -> Result<(), Stopped> {
         let Frame { plan, number, tag_at, .. } = *self.top();
         // With a violation the payload is refused anyway, and the entry might not be readable.
-        let key = if plan.map_entry && self.violations.is_empty() { Some(self.key()) } else { None };
+        let key = if plan.map_entry && self.violations.is_empty() {
+            Some(KeyValue::of(self.payload, self.top()))
+        } else {
+            None
+        };
         self.depth -= 1;
         if let Some(value) = key {
             let key = Key { message_start: self.top().start, number, value };
@@ -251,31 +228,6 @@ impl<'p, 'b> Scan<'p, 'b> {
             }
         }
         Ok(())
-    }
-
-    /// The key of the map entry on top, which has been read without a violation.
-    fn key(&self) -> KeyValue<'b> {
-        const KEY: u32 = 1;
-        let Frame { plan, start, end, .. } = *self.top();
-        let readable = "the entry has been read once";
-        let mut reader = Reader::new(self.payload, start);
-        while reader.at < end {
-            let tag = reader.tag(end).expect(readable);
-            if tag.number != KEY {
-                reader.skip(tag.wire, end).expect(readable);
-                continue;
-            }
-            return match tag.wire {
-                WireType::Varint => KeyValue::Varint(reader.varint(end).expect(readable)),
-                WireType::Len => {
-                    let key_end = reader.len_end(end).expect(readable);
-                    KeyValue::Bytes(reader.take(key_end))
-                }
-                WireType::Fixed64 => KeyValue::Bytes(reader.take(reader.at + 8)),
-                WireType::Fixed32 => KeyValue::Bytes(reader.take(reader.at + 4)),
-            };
-        }
-        absent_key(plan)
     }
 
     fn len_end(&mut self, leaf: Leaf) -> Result<usize, Stopped> {
@@ -334,53 +286,6 @@ impl<'p> Frame<'p> {
         let full = self.seen[word] & bit != 0;
         self.seen[word] |= bit;
         full
-    }
-}
-
-/// What the key of an entry is that does not carry one.
-fn absent_key(entry: &MessagePlan) -> KeyValue<'static> {
-    match entry.field(1).map(|key| key.value) {
-        Some(Value::Fixed32) => KeyValue::Bytes(&[0; 4]),
-        Some(Value::Fixed64) => KeyValue::Bytes(&[0; 8]),
-        Some(Value::Varint(_)) => KeyValue::Varint(0),
-        Some(Value::String | Value::Bytes | Value::Message(_)) | None => KeyValue::Bytes(&[]),
-    }
-}
-
-impl Defect {
-    fn rule_id(self) -> &'static str {
-        match self {
-            Self::Broken(Broken::Truncated) => "structure.truncated",
-            Self::Broken(Broken::VarintOverflow) => "structure.varint",
-            Self::Broken(Broken::FieldNumber) => "structure.field_number",
-            Self::Broken(Broken::WireType) | Self::WrongWireType => "structure.wire_type",
-            Self::TooLarge => "structure.size",
-            Self::TooDeep => "structure.depth",
-            Self::TooManyElements => "structure.elements",
-            Self::UnknownField => "structure.unknown_field",
-            Self::DuplicateField => "structure.duplicate_field",
-            Self::DuplicateKey => "structure.duplicate_key",
-            Self::OutOfRange => "structure.out_of_range",
-            Self::NotUtf8 => "structure.utf8",
-        }
-    }
-
-    fn description(self) -> &'static str {
-        match self {
-            Self::Broken(Broken::Truncated) => "a value runs past the end of its message",
-            Self::Broken(Broken::VarintOverflow) => "a varint takes more than 64 bits",
-            Self::Broken(Broken::FieldNumber) => "a field number is not between 1 and 2^29 - 1",
-            Self::Broken(Broken::WireType) => "groups and undefined wire types are not allowed",
-            Self::TooLarge => "the payload is larger than allowed",
-            Self::TooDeep => "messages nest deeper than 32 levels",
-            Self::TooManyElements => "the payload holds more elements than allowed",
-            Self::UnknownField => "the contract has no such field",
-            Self::DuplicateField => "the field, or another of its oneof, occurs more than once",
-            Self::DuplicateKey => "a key of the map occurs more than once",
-            Self::WrongWireType => "the value is not encoded as the field's type is",
-            Self::OutOfRange => "the value does not fit the field's type",
-            Self::NotUtf8 => "the text is not valid UTF-8",
-        }
     }
 }
 

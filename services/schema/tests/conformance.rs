@@ -3,6 +3,8 @@
 //! The cases are those of protovalidate's harness, dumped with the wanted results. They lie outside the repository:
 //! `KOPURO_VECTORS` names their folder, `../shared/vectors` beside the repository by default.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::{env, fs};

@@ -65,6 +65,21 @@ fn a_rule_survives_loading() {
     assert_eq!(faults, ["pin string.pattern"]);
 }
 
+#[test]
+fn the_options_of_the_bus_survive_loading() {
+    use kopuro_proto::options::v1::{DATA_SUBJECT, SENSITIVE};
+    let contract = Contract::load(traffic::v1::FILE_DESCRIPTOR_SET).unwrap();
+    let list = method(&contract, "/kg.traffic.v1.ViolationService/ListViolations");
+    let set_on = |field: &str, option: &str| {
+        let option = contract.pool().get_extension_by_name(option).unwrap();
+        let field = list.input().get_field_by_name(field).unwrap();
+        field.options().get_extension(&option).as_bool().unwrap()
+    };
+    assert!(set_on("pin", DATA_SUBJECT) && set_on("pin", SENSITIVE));
+    assert!(!set_on("plate", DATA_SUBJECT) && set_on("plate", SENSITIVE));
+    assert!(!set_on("with_image", SENSITIVE));
+}
+
 /// What loading must not do: decoding through prost's descriptor types loses options without a word.
 #[test]
 fn through_prost_types_every_rule_would_be_lost() {

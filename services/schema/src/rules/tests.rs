@@ -167,6 +167,28 @@ fn rules_are_found_beneath_messages_without_any() {
     assert_eq!(faults(call(&contract), b"\x0a\x02\x12\x00"), ["middles[0].leaf.a int32.gt"]);
 }
 
+/// The deepest payload that the scan lets through, on half the stack of a thread of the runtime.
+#[test]
+fn the_deepest_payload_does_not_exhaust_a_stack() {
+    let told = std::thread::Builder::new().stack_size(1 << 20).spawn(|| {
+        let contract = load(
+            "message CallRequest {
+               repeated CallRequest children = 1; string name = 2 [(buf.validate.field).string.max_len = 1];
+               option (buf.validate.message).cel = { id: 'x' expression: 'size(this.children) < 2' };
+             }",
+        )
+        .unwrap();
+        let nest = |inner: Vec<u8>, _level| {
+            let mut outer = vec![0x0a];
+            prost::encode_length_delimiter(inner.len(), &mut outer).unwrap();
+            [outer, inner].concat()
+        };
+        faults(call(&contract), &(1..32).fold(b"\x12\x02ab".to_vec(), nest))
+    });
+    let told = told.unwrap().join().unwrap();
+    assert_eq!(told, [format!("{}name string.max_len", "children[0].".repeat(31))]);
+}
+
 #[test]
 fn a_panic_is_contained() {
     assert!(matches!(contained(|| [0_u8; 0].first().copied().unwrap()), Err(Panicked)));

@@ -254,6 +254,21 @@ fn predefined_rules_work_and_are_bounded() {
 }
 
 #[test]
+fn a_costly_rule_cannot_hide_in_the_package_of_protovalidate() {
+    let set = descriptor_set(
+        "syntax = 'proto3'; package buf.validate; import 'buf/validate/validate.proto';
+         extend Int32Rules {
+           optional bool costly = 1161 [(predefined).cel = {
+             id: 'x' expression: '[1].all(x, [1].all(y, x == y))' }];
+         }
+         message Hiding { int32 a = 1 [(field).int32.(costly) = true]; }
+         service HidingService { rpc Hide(Hiding) returns (Hiding); }",
+    );
+    let error = Contract::load(&set).unwrap_err();
+    assert!(matches!(error, ContractError::Excess { excess: Excess::CelComprehension, .. }));
+}
+
+#[test]
 fn rules_that_do_not_compile_are_refused() {
     for body in [
         "message CallRequest { int32 a = 1 [(buf.validate.field).string.min_len = 1]; }",

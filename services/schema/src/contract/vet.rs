@@ -17,11 +17,9 @@ use super::{ContractError, Excess};
 const PATTERN_BYTES_MAX: usize = 512;
 /// The most that a compiled pattern may take. **Units:** bytes.
 const PATTERN_COMPILED_BYTES_MAX: usize = 256 << 10;
-/// The number of protovalidate's options, whatever they extend.
-const VALIDATE_OPTION: u32 = 1159;
+/// The numbers of protovalidate's options: rules of messages, oneofs and fields, and predefined rules.
+const VALIDATE_OPTIONS: [u32; 2] = [1159, 1160];
 const PREDEFINED_OPTION: &str = "buf.validate.predefined";
-/// The package whose own rules are part of protovalidate.
-const VALIDATE_PACKAGE: &str = "buf.validate";
 
 /// What the rules of a contract say of themselves.
 #[derive(Default)]
@@ -42,7 +40,7 @@ pub(super) fn rules(
         message.full_name().clone_into(&mut vet.owner);
         vet.message(message)?;
     }
-    for extension in pool.all_extensions().filter(|extension| extension.package_name() != VALIDATE_PACKAGE) {
+    for extension in pool.all_extensions() {
         extension.full_name().clone_into(&mut vet.owner);
         vet.predefined(&extension.options())?;
     }
@@ -135,7 +133,7 @@ impl Vet {
 
     /// Refuses options that carry a rule whose definition is missing: it would be passed over in silence.
     fn readable(&self, options: &DynamicMessage) -> Result<(), ContractError> {
-        match options.unknown_fields().any(|field| field.number() == VALIDATE_OPTION) {
+        match options.unknown_fields().any(|field| VALIDATE_OPTIONS.contains(&field.number())) {
             true => Err(ContractError::RulesUnreadable(self.owner.clone())),
             false => Ok(()),
         }

@@ -1,0 +1,6 @@
+//! The command line, and what it composes: configuration, one process with any of the bus's roles, the development
+//! instance, the demonstration.
+
+pub mod config;
+pub mod development;
+pub mod examples;

@@ -184,6 +184,14 @@ impl Issued {
         pem::private_key(&self.key_pkcs8_der)
     }
 
+    /// The public key as DER SubjectPublicKeyInfo, as the registry takes it.
+    ///
+    /// # Errors
+    /// [`PkiError::Authority`] when the certificate cannot be read, which issuing it excludes.
+    pub fn spki_der(&self) -> Result<Vec<u8>, PkiError> {
+        spki_of(self.certificate())
+    }
+
     /// The name of the key, by which the registry knows it.
     ///
     /// # Errors

@@ -1,0 +1,275 @@
+//! A development instance: an authority, agencies, gateways, systems, contracts and rights, made in one go.
+//!
+//! It is what a first start, the demonstration, the end-to-end tests and the benches run on. All keys are made here and
+//! lie in one folder, which is what development means; in earnest each key is made by its owner and stays there.
+
+mod agencies;
+mod folder;
+mod records;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kopuro_core::id::Instance;
+use kopuro_core::time::UnixMillis;
+use kopuro_registry::anchor::Anchor;
+use kopuro_trust::key_file::KeyFileError;
+use kopuro_trust::member_secret::MEMBER_SECRET_LEN;
+use kopuro_trust::pki::files::write_authority;
+use kopuro_trust::pki::{Authority, CertificatePurpose, Issued, NewKey, PkiError, Validity, new_member_secret};
+use kopuro_trust::signing::{SignatureAlgorithm, Signer, VerifyingKey};
+
+pub use agencies::{AGENCIES, Agency, ContractSource, INSTANCE, Right, System, rights};
+use folder::Folder;
+use records::Records;
+
+/// How long the keys and certificates of a development instance are valid.
+const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How far back they begin, for machines whose clock is behind.
+const VALID_SINCE: Duration = Duration::from_secs(3600);
+
+/// Why a development instance could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DevelopmentError {
+    /// A certificate could not be issued.
+    #[error("a certificate could not be issued")]
+    Pki(#[from] PkiError),
+    /// A private file could not be written.
+    #[error("a key could not be written")]
+    Key(#[from] KeyFileError),
+    /// A file or folder could not be written, or no port was free.
+    #[error("a file could not be written")]
+    Io(#[from] std::io::Error),
+}
+
+/// What varies between development instances.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The `host:port` of a Kafka broker, instead of the embedded one.
+    pub kafka: Option<String>,
+    /// Where each system serves, by the subsystem's code, such as `pensions`.
+    pub endpoints: BTreeMap<String, String>,
+    /// Name and address of every gateway's operations endpoint are chosen too.
+    pub operations: bool,
+}
+
+/// Where a development instance lies.
+#[derive(Clone, Debug)]
+pub struct Development {
+    folder: PathBuf,
+}
+
+/// A certificate with its key, as files.
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    /// The chain, PEM.
+    pub chain: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+impl Development {
+    /// The instance that lies in `folder`, if there is one.
+    pub fn find(folder: &Path) -> Option<Self> {
+        let found = Self { folder: folder.to_owned() };
+        found.config().is_file().then_some(found)
+    }
+
+    /// Makes an instance in `folder`, valid from `now` for a year.
+    ///
+    /// # Errors
+    /// [`DevelopmentError`]; nothing that exists is overwritten.
+    pub fn create(folder: &Path, now: UnixMillis, options: &Options) -> Result<Self, DevelopmentError> {
+        let validity = Validity { not_before: now.minus(VALID_SINCE), not_after: now.plus(VALID_FOR) };
+        let mut maker = Maker::new(Folder::create(folder)?, now, validity)?;
+        maker.registry()?;
+        for agency in AGENCIES {
+            maker.agency(agency)?;
+        }
+        maker.contracts_and_rights()?;
+        maker.config(options)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// The configuration of a process with every role.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("kopuro.toml")
+    }
+
+    /// The anchor.
+    pub fn anchor(&self) -> PathBuf {
+        self.folder.join("anchor.toml")
+    }
+
+    /// The authority under which all certificates are issued, PEM.
+    pub fn tls_authority(&self) -> PathBuf {
+        self.folder.join("authority/tls.crt.pem")
+    }
+
+    /// The certificate of a system, by its subsystem's code.
+    pub fn system(&self, code: &str) -> IdentityFiles {
+        self.identity("systems", code)
+    }
+
+    /// The certificate of a gateway.
+    pub fn gateway(&self, id: &str) -> IdentityFiles {
+        self.identity("gateways", id)
+    }
+
+    /// A member's administration key, by the member's code.
+    pub fn administration_key(&self, member_code: &str) -> PathBuf {
+        self.folder.join(format!("members/{member_code}-administration.key.pem"))
+    }
+
+    /// The authority's key.
+    pub fn authority_key(&self) -> PathBuf {
+        self.folder.join("authority/authority.key.pem")
+    }
+
+    fn identity(&self, folder: &str, name: &str) -> IdentityFiles {
+        let file = |kind| self.folder.join(format!("{folder}/{name}.{kind}.pem"));
+        IdentityFiles { chain: file("crt"), key: file("key") }
+    }
+}
+
+/// Makes an instance step by step.
+struct Maker {
+    folder: Folder,
+    records: Records,
+    validity: Validity,
+    tls: Authority,
+}
+
+impl Maker {
+    fn new(folder: Folder, now: UnixMillis, validity: Validity) -> Result<Self, DevelopmentError> {
+        let tls = Authority::create_root(&format!("{INSTANCE} development authority"), validity)?;
+        write_authority(&folder.sub("authority")?, "tls", &tls)?;
+        let authority = folder.key("authority", "authority", SignatureAlgorithm::EcdsaP256Sha256)?;
+        let instance = Instance::parse(INSTANCE).expect("the development instance has a valid name");
+        let anchor = Anchor {
+            instance: instance.clone(),
+            authority_keys: vec![verifying(&authority)],
+            authority_signatures: 1,
+            tls_authorities: vec![tls.chain_pem()],
+        };
+        folder.write("anchor.toml", anchor.to_toml().as_bytes())?;
+        let records = Records::new(instance, now, validity, signer(&authority), folder.sub("bootstrap")?);
+        Ok(Self { folder, records, validity, tls })
+    }
+
+    fn registry(&mut self) -> Result<(), DevelopmentError> {
+        self.issue("registry", "registry", CertificatePurpose::Service)?;
+        let checkpoint = self.folder.key("registry", "checkpoint", SignatureAlgorithm::Ed25519)?;
+        let attestation = self.folder.key("registry", "attestation", SignatureAlgorithm::EcdsaP256Sha256)?;
+        self.records.delegate(&checkpoint, records::Purpose::Checkpoint)?;
+        self.records.delegate(&attestation, records::Purpose::Attestation)?;
+        Ok(())
+    }
+
+    fn agency(&mut self, agency: &Agency) -> Result<(), DevelopmentError> {
+        let administration = format!("{}-administration", agency.code);
+        let administration = self.folder.key("members", &administration, SignatureAlgorithm::EcdsaP256Sha256)?;
+        self.records.agency(agency, &administration)?;
+        let gateway = self.issue("gateways", agency.gateway, CertificatePurpose::Gateway)?;
+        let signing = format!("{}-signing", agency.gateway);
+        let signing = self.folder.key("gateways", &signing, SignatureAlgorithm::EcdsaP256Sha256)?;
+        self.records.gateway_keys(agency, &gateway.spki_der()?, signing.spki_der())?;
+        let secret: zeroize::Zeroizing<[u8; MEMBER_SECRET_LEN]> = new_member_secret();
+        self.folder.secret(&format!("gateways/{}.secret", agency.code), secret.as_slice())?;
+        for system in agency.systems {
+            let issued = self.issue("systems", system.code, CertificatePurpose::System)?;
+            let sealing = NewKey::sealing();
+            self.folder.private_key("gateways", &format!("{}-sealing", system.code), &sealing)?;
+            self.records.system_keys(agency, system, &issued.spki_der()?, sealing.spki_der())?;
+        }
+        Ok(())
+    }
+
+    fn contracts_and_rights(&mut self) -> Result<(), DevelopmentError> {
+        for agency in AGENCIES {
+            for system in agency.systems {
+                for contract in system.contracts {
+                    self.records.contract(agency, system, contract)?;
+                }
+            }
+        }
+        for right in rights() {
+            self.records.right(&right)?;
+        }
+        Ok(())
+    }
+
+    fn issue(&self, folder: &str, name: &str, purpose: CertificatePurpose) -> Result<Issued, DevelopmentError> {
+        let issued = self.tls.issue(purpose, name, &[], self.validity)?;
+        self.folder.issued(folder, name, &issued)?;
+        Ok(issued)
+    }
+
+    fn config(&self, options: &Options) -> Result<(), DevelopmentError> {
+        let mut ports = Ports::default();
+        let mut text = String::from("# A development instance. Every key in this folder is for development only.\n\n");
+        text += "anchor = \"anchor.toml\"\n\n";
+        text += &match &options.kafka {
+            None => "[broker.embedded]\nfolder = \"data/log\"\n\n".to_owned(),
+            Some(server) => format!(
+                "[broker.kafka]\nbootstrap_servers = [\"{server}\"]\nreplication_factor = 1\nin_sync_replicas_min = 1\n\n"
+            ),
+        };
+        text += &format!(
+            "[registry]\nlisten = \"{}\"\ncertificate = \"registry/registry.crt.pem\"\nkey = \"registry/registry.key.pem\"\n\
+             checkpoint_key = \"registry/checkpoint.key.pem\"\nattestation_key = \"registry/attestation.key.pem\"\n\
+             bootstrap = \"bootstrap\"\n",
+            ports.next()?
+        );
+        for agency in AGENCIES {
+            text += &gateway_config(agency, options, &mut ports)?;
+        }
+        Ok(self.folder.write("kopuro.toml", text.as_bytes())?)
+    }
+}
+
+fn gateway_config(agency: &Agency, options: &Options, ports: &mut Ports) -> Result<String, DevelopmentError> {
+    let Agency { gateway, code, .. } = agency;
+    let mut text = format!("\n[[gateway]]\nid = \"{gateway}\"\nlisten = \"{}\"\n", ports.next()?);
+    if options.operations {
+        text += &format!("operations = \"{}\"\n", ports.next()?);
+    }
+    text += &format!(
+        "certificate = \"gateways/{gateway}.crt.pem\"\nkey = \"gateways/{gateway}.key.pem\"\n\
+         signing_key = \"gateways/{gateway}-signing.key.pem\"\n\n[[gateway.member]]\nid = \"{}\"\n\
+         secret = \"gateways/{code}.secret\"\n",
+        agency.member()
+    );
+    let sealing = agency.systems.iter().map(|system| format!("\"gateways/{}-sealing.key.pem\"", system.code));
+    text += &format!("sealing_keys = [{}]\n", sealing.collect::<Vec<_>>().join(", "));
+    for system in agency.systems {
+        if let Some(endpoint) = options.endpoints.get(system.code) {
+            let subsystem = agency.subsystem(system);
+            text += &format!("\n[[gateway.system]]\nsubsystem = \"{subsystem}\"\nendpoint = \"{endpoint}\"\n");
+        }
+    }
+    Ok(text)
+}
+
+/// Free ports of the loopback address. Each is held until all are chosen, so none is given twice.
+#[derive(Default)]
+struct Ports(Vec<TcpListener>);
+
+impl Ports {
+    fn next(&mut self) -> std::io::Result<SocketAddr> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?;
+        self.0.push(listener);
+        Ok(address)
+    }
+}
+
+fn signer(key: &NewKey) -> Signer {
+    Signer::from_pkcs8_der(key.pkcs8_der()).expect("a generated key can be read")
+}
+
+fn verifying(key: &NewKey) -> VerifyingKey {
+    VerifyingKey::from_spki_der(key.spki_der()).expect("a generated key can be read")
+}

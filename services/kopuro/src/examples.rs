@@ -1,0 +1,16 @@
+//! Example agencies' systems: ordinary gRPC servers that know nothing of the bus.
+//!
+//! They serve the example contracts with invented persons, and stand behind the demonstration, the end-to-end tests and
+//! the benches. Every number, name and address here is made up.
+
+mod civil_registry;
+mod pensions;
+mod personal_account;
+mod people;
+mod violations;
+
+pub use civil_registry::CivilRegistry;
+pub use pensions::Pensions;
+pub use people::{PERSON, Person, UNKNOWN_PIN};
+pub use personal_account::PersonalAccounts;
+pub use violations::Violations;

@@ -2,8 +2,8 @@
 //!
 //! One writer thread drains a bounded queue into one batch and syncs it (`fdatasync`) before it answers, so an
 //! acknowledged append survives the loss of the process and of power, as far as the disk keeps what it has synced.
-//! Committed group offsets are written with the next batch, or within 200 ms, and are synced with the next append:
-//! a crash may bring records back, never skip one. One process owns the folder.
+//! Committed group offsets are written and synced with the next batch, or within 200 ms: a crash may bring records
+//! back, never skip one. One process owns the folder. Once a write has failed, appends are refused until a restart.
 
 mod codec;
 mod cursor;
@@ -183,3 +183,6 @@ fn now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis::default().plus(since_epoch)
 }
+
+#[cfg(test)]
+mod tests;

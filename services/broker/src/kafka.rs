@@ -35,8 +35,8 @@ use self::producer::{Appender, Outcome};
 use self::subscription::KafkaMember;
 use self::tail::Tails;
 use crate::port::{
-    AppendError, Appending, Broker, BrokerError, Record, StartAt, Subscription, Tail, TopicPartition,
-    TopicSettings, Watermarks,
+    AppendError, Appending, Broker, BrokerError, HEADERS_BYTES_MAX, Record, StartAt, Subscription, Tail,
+    TopicPartition, TopicSettings, Watermarks,
 };
 
 /// How often to look for a lost cluster.
@@ -81,7 +81,8 @@ impl KafkaBroker {
     fn push(&self, target: &TopicPartition, record: &Record) -> Result<Answer, AppendError> {
         let bytes = record.key.len() + record.value.len();
         let bytes_max = self.control.record_bytes_max(&target.topic).unwrap_or(settings::RECORD_BYTES_LIMIT);
-        if bytes > bytes_max as usize {
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > bytes_max as usize || headers > HEADERS_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
         self.appender.push(target, record)

@@ -10,6 +10,9 @@ use bytes::Bytes;
 use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::TopicName;
 
+/// How much a record's headers may hold. **Units:** bytes.
+pub(crate) const HEADERS_BYTES_MAX: usize = 16 << 10;
+
 /// A record to append.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
@@ -17,7 +20,7 @@ pub struct Record {
     pub key: Bytes,
     /// The record's value.
     pub value: Bytes,
-    /// Conveniences outside every signature, such as `traceparent`; nothing is decided from them.
+    /// Conveniences outside every signature, such as `traceparent`; nothing is decided from them. **Limits:** 16 KiB.
     pub headers: Vec<(String, Bytes)>,
 }
 
@@ -97,7 +100,7 @@ pub enum AppendError {
     /// The local queue is full; the record is certainly not in the log.
     #[error("the append queue is full")]
     QueueFull,
-    /// The record is larger than the topic takes; it is certainly not in the log.
+    /// The record is larger than the topic takes, or its headers than any topic does; it is certainly not in the log.
     #[error("the record is larger than the topic takes")]
     TooLarge,
     /// Nobody can say whether the record is in the log.

@@ -78,7 +78,9 @@ impl Group {
 
     /// The next thing the member has to learn.
     pub(super) fn next_change(&mut self, member: MemberId) -> Option<Change> {
-        self.members.get_mut(&member)?.pop_front()
+        let changes = self.members.get_mut(&member)?;
+        // What remains of an assignment that was withdrawn may be nothing.
+        std::iter::from_fn(|| changes.pop_front()).find(|change| *change != Change::Assigned(Vec::new()))
     }
 
     /// The members that have something to learn.

@@ -15,10 +15,9 @@ use super::store::{Commits, Store};
 use super::subscription::Member;
 use super::topics::{self, Topic, Topics};
 use super::writer::{DirtyCommits, Pending, Queue};
-use crate::port::{AppendError, BrokerError, Position, Record, TopicPartition, TopicSettings};
-
-/// How much a record's headers may hold. **Units:** bytes.
-const HEADERS_BYTES_MAX: usize = 16 << 10;
+use crate::port::{
+    AppendError, BrokerError, HEADERS_BYTES_MAX, Position, Record, TopicPartition, TopicSettings,
+};
 
 /// Resolves once the writer has answered.
 pub(super) type Answer = oneshot::Receiver<Result<Position, AppendError>>;

@@ -67,10 +67,11 @@ impl KafkaMember {
     fn begin(&mut self, change: Change) {
         match change {
             Change::TakeUp(list) => {
-                let event = GroupEvent::Assigned(self.partitions(&list));
+                // librdkafka also wants an answer when nothing is to be taken up; nobody else need know.
+                let event = (list.count() > 0).then(|| GroupEvent::Assigned(self.partitions(&list)));
                 let consumer = self.consumer().clone();
                 let work = tokio::task::spawn_blocking(move || consumer.incremental_assign(&list));
-                self.work = Some((Some(event), work));
+                self.work = Some((event, work));
             }
             Change::GiveUp(list) => {
                 let consumer = self.consumer().clone();

@@ -85,6 +85,9 @@ pub(crate) async fn a_record_that_is_too_large_is_refused(fixture: &Fixture) {
     append(&broker, &target, fill(2_000_000)).await;
     let refused = soon(broker.append(&target, record(fill(2_000_001)))).await;
     assert!(matches!(refused, Err(AppendError::TooLarge)), "{refused:?}");
+    let headers = vec![("traceparent".to_owned(), Bytes::from(vec![b'x'; 17 << 10]))];
+    let refused = soon(broker.append(&target, Record { headers, ..record("x") })).await;
+    assert!(matches!(refused, Err(AppendError::TooLarge)), "{refused:?}");
     // A broker that did not make the topic refuses it as well.
     let broker = fixture.reopen(broker).await;
     let refused = soon(broker.append(&target, record(fill(2_200_000)))).await;

@@ -10,7 +10,7 @@ use kopuro_core::topic::TopicName;
 use super::fixture::{Fixture, append, at, event, soon, text, topic_with};
 
 /// How long a member stays busy: longer than Kafka takes to move a partition that has been given up.
-const BUSY: Duration = Duration::from_secs(3);
+const BUSY: Duration = Duration::from_secs(2);
 
 /// A member that checks what it is told: no record outside its ownership, no order broken.
 struct Member {

@@ -59,6 +59,24 @@ fn an_assignment_not_learned_of_is_withdrawn_silently() {
     assert_eq!(group.next_change(1), None);
 }
 
+#[test]
+fn nothing_left_of_an_assignment_is_not_told() {
+    let mut group = Group::default();
+    group.join(1, &[(topic("a"), 1)]);
+    group.join(2, &[(topic("a"), 1)]);
+    group.leave(1);
+    assert_eq!(group.next_change(2), Some(Change::Assigned(partitions(&[0]))));
+    let mut group = Group::default();
+    group.join(1, &[(topic("a"), 2), (topic("b"), 2)]);
+    group.join(2, &[(topic("a"), 2)]);
+    group.join(3, &[(topic("a"), 2)]);
+    for member in 1..=3 {
+        while let Some(change) = group.next_change(member) {
+            assert_ne!(change, Change::Assigned(Vec::new()));
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Join(MemberId),

@@ -1,1 +1,3 @@
+//! What every suite of this crate stands on. The suites are in `suite/`, one binary.
 
+pub mod prerequisite;

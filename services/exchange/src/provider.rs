@@ -86,11 +86,24 @@ impl Serving {
     }
 
     /// Takes no more requests, finishes those in work, and leaves the group.
-    pub(crate) async fn drain(self) {
+    pub(crate) async fn drain(mut self) {
         self.stop.cancel();
-        if self.done.await.is_err() {
+        if (&mut self.done).await.is_err() {
             tracing::error!("a provider task ended by a panic");
         }
+    }
+}
+
+impl Drop for Serving {
+    /// Without a drain the group is left at once, and requests in work are the next owner's.
+    fn drop(&mut self) {
+        self.done.abort();
+    }
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -116,7 +129,7 @@ async fn run(
                 Ok(GroupEvent::Revoked(partitions)) => {
                     commit(&*subscription, &mut workers);
                     for target in partitions {
-                        workers.remove(&target).inspect(|worker| worker.stop.cancel());
+                        workers.remove(&target);
                     }
                 }
                 Ok(GroupEvent::Record(target, record)) => {
@@ -163,7 +176,7 @@ async fn drain(subscription: Box<dyn Subscription>, mut workers: HashMap<TopicPa
         let (closed, _) = mpsc::channel(1);
         worker.records = closed;
         if tokio::time::timeout_at(limit, &mut worker.done).await.is_err() {
-            worker.stop.cancel();
+            tracing::warn!("requests were still in work when the drain ended");
         }
     }
     commit(&*subscription, &mut workers);

@@ -4,3 +4,4 @@
 pub mod config;
 pub mod development;
 pub mod examples;
+pub mod keys;

@@ -18,6 +18,7 @@ use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::RecordKey;
 use kopuro_proto::exchange::v1 as wire;
 use kopuro_telemetry::metrics::{Direction, Metrics, Stage};
+use kopuro_telemetry::trace;
 use kopuro_trust::random;
 use kopuro_trust::sealing::{self, SealingPublicKey, Wrap};
 

@@ -20,10 +20,12 @@ use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::{MemberTopic, RecordKey, TopicName};
 use kopuro_telemetry::audit::AuditEvent;
 use kopuro_telemetry::metrics::{Direction, Role, Stage};
+use kopuro_telemetry::trace;
 use kopuro_trust::member_secret::MemberSecret;
 use kopuro_trust::random;
 use tokio::sync::{mpsc, watch as announce};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::Provider;
 use super::effects::{self, MarkerEntry};
@@ -42,7 +44,7 @@ const REPORTS_LEN: usize = 1024;
 /// What tasks report to their worker.
 enum Report {
     /// A request must be arbitrated.
-    Once { offset: u64, request: Box<Request>, effect: EffectRequest },
+    Once { offset: u64, request: Box<Request>, effect: EffectRequest, span: Span },
     /// A marker certainly did not become durable.
     MarkerFailed(EffectKey),
     /// A dispatch ended and its outcome was given to the outcome topic.
@@ -57,6 +59,7 @@ struct Pending {
     request: Arc<Request>,
     marker: MarkerFacts,
     asked: Instant,
+    span: Span,
 }
 
 pub(super) struct Worker {
@@ -208,7 +211,7 @@ impl Worker {
         parts.metrics.broker_record(Direction::Fetched, stored.record.value.len());
         parts.metrics.stage(Stage::Fetch, self.now().since(stored.append_time));
         match self.verify(stored) {
-            Ok(verified) => self.take_verified(offset, verified),
+            Ok(verified) => self.take_verified(offset, verified, &stored.record),
             Err(reason) => {
                 let (provider, reports, stored) =
                     (Arc::clone(&self.provider), self.reports.clone(), stored.clone());
@@ -244,7 +247,7 @@ impl Worker {
         if here { Ok(()) } else { Err(Reason::StatementInvalid) }
     }
 
-    fn take_verified(&mut self, offset: u64, verified: Verified) {
+    fn take_verified(&mut self, offset: u64, verified: Verified, record: &Record) {
         let now = self.now();
         let settings = &self.provider.node.parts.settings;
         let Statement { create_time, expire_time, .. } = verified.statement;
@@ -265,7 +268,10 @@ impl Worker {
                 provider.refuse(&verified.statement, verified.digest, &reason.into()).await;
                 report(&reports, Report::Finished(offset)).await;
             }),
-            None => tokio::spawn(serve(provider, reports, offset, verified)),
+            None => {
+                let span = span_of(&verified.statement, record);
+                tokio::spawn(serve(provider, reports, offset, verified).instrument(span))
+            }
         };
     }
 
@@ -281,7 +287,7 @@ impl Worker {
             Report::Finished(offset) => self.finish(offset),
             Report::Completed(key) => self.arbiter.completed(&key),
             Report::MarkerFailed(key) => self.arbiter.marker_failed(&key),
-            Report::Once { offset, request, effect } => {
+            Report::Once { offset, request, effect, span } => {
                 self.next_ticket += 1;
                 let EffectRequest { key, fingerprint, request_digest, expire_time } = effect;
                 let marker = MarkerFacts {
@@ -291,7 +297,8 @@ impl Worker {
                     not_after: expire_time,
                     keep_until: expire_time,
                 };
-                let pending = Pending { offset, request: Arc::from(request), marker, asked: Instant::now() };
+                let pending =
+                    Pending { offset, request: Arc::from(request), marker, asked: Instant::now(), span };
                 self.pending.insert(self.next_ticket, pending);
                 self.arbiter.request(self.next_ticket, effect, self.now());
             }
@@ -380,13 +387,15 @@ impl Worker {
             ..pending.marker
         };
         provider.node.parts.metrics.stage(Stage::Marker, pending.asked.elapsed());
-        tokio::spawn(async move {
+        let span = pending.span.clone();
+        let dispatching = async move {
             let payload = provider.dispatch(&request, not_after).await;
             let started = Instant::now();
             outcomes::record(&provider.node, &secret, &target, &marker, &payload).await;
             provider.node.parts.metrics.stage(Stage::Outcome, started.elapsed());
             report(&reports, Report::Completed(marker.key)).await;
-        });
+        };
+        tokio::spawn(dispatching.instrument(span));
     }
 
     fn record_no_dispatch(&self, secret: &Arc<MemberSecret>, marker: MarkerFacts, cause: NoDispatch) {
@@ -444,6 +453,17 @@ impl Worker {
     }
 }
 
+/// The span of an exchange on the provider's side, part of the trace that the consumer's gateway began.
+fn span_of(statement: &Statement, record: &Record) -> Span {
+    let Statement { exchange, sender, recipient, method, .. } = statement;
+    let span = tracing::info_span!("provide", %exchange, consumer = %sender, provider = %recipient, %method);
+    let context = record.headers.iter().find(|(name, _)| name == trace::TRACEPARENT);
+    if let Some(context) = context.and_then(|(_, value)| std::str::from_utf8(value).ok()) {
+        trace::continue_from(&span, context);
+    }
+    span
+}
+
 /// Takes a verified request as far as it goes without arbitration.
 async fn serve(provider: Arc<Provider>, reports: mpsc::Sender<Report>, offset: u64, verified: Verified) {
     let metrics = Arc::clone(&provider.node.parts.metrics);
@@ -451,7 +471,8 @@ async fn serve(provider: Arc<Provider>, reports: mpsc::Sender<Report>, offset: u
     match provider.admit(verified).await {
         Err((statement, digest, refusal)) => provider.refuse(&statement, digest, &refusal).await,
         Ok(Admitted::Once(request, effect)) => {
-            return report(&reports, Report::Once { offset, request: Box::new(request), effect }).await;
+            let (request, span) = (Box::new(request), Span::current());
+            return report(&reports, Report::Once { offset, request, effect, span }).await;
         }
         Ok(Admitted::Repeatable(request)) => {
             let payload = provider.dispatch(&request, request.statement.expire_time).await;

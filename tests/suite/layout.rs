@@ -1,5 +1,4 @@
-//! The floors of the workspace: a crate depends only on crates of strictly lower floors, and one crate alone on the
-//! brokers' libraries.
+//! The floors of the workspace: a crate depends only on crates of strictly lower floors.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,9 +25,6 @@ const FLOORS: &[(u8, &str, &str)] = &[
     (8, "tests", "kopuro-tests"),
     (8, "benches", "kopuro-benches"),
 ];
-
-/// Libraries that one crate alone may use, so that nothing else comes to depend on a broker's make.
-const RESERVED: &[(&str, &str)] = &[("rdkafka", "kopuro-broker"), ("fjall", "kopuro-broker")];
 
 #[test]
 fn dependencies_point_down() {
@@ -60,13 +56,6 @@ fn a_crate_stands_in_the_table_and_in_its_folder() {
     assert_eq!(faults_of(&moved), ["kopuro-core is not in services/core"]);
 }
 
-#[test]
-fn brokers_are_reached_through_the_port() {
-    let on = |user: &str| faults_of(&package(user, &["rdkafka"]));
-    assert_eq!(on("kopuro-broker"), Vec::<String>::new());
-    assert_eq!(on("kopuro-gateway"), ["kopuro-gateway may not use rdkafka; kopuro-broker does"]);
-}
-
 /// Everything that breaks a rule. Development and build dependencies count as any other.
 fn faults(metadata: &Metadata) -> Vec<String> {
     metadata.packages.iter().flat_map(faults_of).collect()
@@ -84,9 +73,6 @@ fn faults_of(package: &Package) -> Vec<String> {
     for Dependency { name: used } in &package.dependencies {
         if let Some((below, _)) = place(used).filter(|(below, _)| *below >= floor) {
             faults.push(format!("{user} (floor {floor}) may not depend on {used} (floor {below})"));
-        }
-        if let Some((_, owner)) = RESERVED.iter().find(|(library, owner)| library == used && *owner != user) {
-            faults.push(format!("{user} may not use {used}; {owner} does"));
         }
     }
     faults

@@ -96,6 +96,7 @@ impl Cursor {
 impl Tail for Cursor {
     async fn next(&mut self) -> Result<StoredRecord, BrokerError> {
         loop {
+            tokio::task::coop::consume_budget().await;
             match self.step()? {
                 Step::Record(record) => return Ok(record),
                 Step::Behind => self.fill().await?,

@@ -1,6 +1,7 @@
 //! The embedded log on disk: a fjall database with the keyspaces `topics`, `records`, `bounds` and `commits`.
 
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::RwLock;
 
@@ -51,7 +52,10 @@ impl Store {
     /// [`BrokerError::Damaged`] when the log does not parse.
     pub(super) fn open(folder: &Path) -> Result<Self, BrokerError> {
         std::fs::create_dir_all(folder).map_err(|error| unavailable(&error))?;
-        let engine = Engine::open(folder).map_err(|error| on_open(&error))?;
+        // fjall meets some damage with a panic (a length in a journal that is not what it was, tried).
+        let opened = catch_unwind(|| Engine::open(folder));
+        let opened = opened.map_err(|_| damaged("the storage engine cannot read its journal"))?;
+        let engine = opened.map_err(|error| on_open(&error))?;
         Ok(Self { engine: RwLock::new(Some(engine)), marks: MarkFile::in_folder(folder) })
     }
 

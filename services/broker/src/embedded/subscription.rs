@@ -109,6 +109,7 @@ impl Subscription for Member {
     async fn next(&mut self) -> Result<GroupEvent, BrokerError> {
         self.let_go();
         loop {
+            tokio::task::coop::consume_budget().await;
             self.shared.check_open()?;
             if let Some(event) = self.learn()? {
                 return Ok(event);

@@ -106,10 +106,11 @@ impl Control {
     async fn see_topic(self: &Arc<Self>, topic: &TopicName) -> Result<(), BrokerError> {
         let deadline = Instant::now() + self.settings.request_timeout();
         loop {
-            match self.partitions(topic).await {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            match self.look_up(topic).await {
+                Ok(Found { is_led: true, .. }) => return Ok(()),
+                Ok(_) | Err(_) if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
+                Ok(_) => return Err(BrokerError::Unavailable("a partition has no leader".into())),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -120,19 +121,24 @@ impl Control {
         if let Some(known) = known {
             return Ok(known.partitions);
         }
-        let (control, name) = (self.clone(), topic.clone());
-        let partitions = blocking(move || control.ask_partitions(&name)).await?;
+        let partitions = self.look_up(topic).await?.partitions;
         let known = Known { partitions, record_bytes_max: None };
         self.topics.write().expect("no holder of the lock panics").entry(topic.clone()).or_insert(known);
         Ok(partitions)
     }
 
-    fn ask_partitions(&self, topic: &TopicName) -> Result<u32, BrokerError> {
-        let metadata =
-            self.client.inner().fetch_metadata(Some(topic.as_str()), self.settings.request_timeout());
-        let metadata = metadata.map_err(|error| topic_error(&error, topic))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
-        found.map_or_else(|| Err(BrokerError::Topic(topic.clone())), |found| count_partitions(found, topic))
+    async fn look_up(self: &Arc<Self>, topic: &TopicName) -> Result<Found, BrokerError> {
+        let (control, topic) = (self.clone(), topic.clone());
+        blocking(move || {
+            let limit = control.settings.request_timeout();
+            let metadata = control.client.inner().fetch_metadata(Some(topic.as_str()), limit);
+            let metadata = metadata.map_err(|error| topic_error(&error, &topic))?;
+            let entry = metadata.topics().iter().find(|entry| entry.name() == topic.as_str());
+            entry
+                .ok_or_else(|| BrokerError::Topic(topic.clone()))
+                .and_then(|entry| Found::read(entry, &topic))
+        })
+        .await
     }
 
     /// Checks that a partition exists.
@@ -206,20 +212,27 @@ fn ask_committed(
     }
 }
 
-fn count_partitions(found: &MetadataTopic, topic: &TopicName) -> Result<u32, BrokerError> {
-    if let Some(code) = found.error() {
-        let code = RDKafkaErrorCode::from(code);
-        let missing = message::is_unknown_topic(code);
-        return Err(if missing {
-            BrokerError::Topic(topic.clone())
-        } else {
-            BrokerError::Unavailable(code.to_string())
-        });
+/// What the cluster says of a topic.
+struct Found {
+    partitions: u32,
+    /// Whether every partition has a leader.
+    is_led: bool,
+}
+
+impl Found {
+    fn read(entry: &MetadataTopic, topic: &TopicName) -> Result<Self, BrokerError> {
+        if let Some(code) = entry.error().map(RDKafkaErrorCode::from) {
+            let is_missing = message::is_unknown_topic(code);
+            let transient = || BrokerError::Unavailable(code.to_string());
+            return Err(if is_missing { BrokerError::Topic(topic.clone()) } else { transient() });
+        }
+        let is_led = entry.partitions().iter().all(|partition| partition.leader() >= 0);
+        match u32::try_from(entry.partitions().len()) {
+            Ok(0) => Err(BrokerError::Unavailable("the topic has no partitions yet".into())),
+            Ok(partitions) => Ok(Self { partitions, is_led }),
+            Err(_) => Err(BrokerError::Topic(topic.clone())),
+        }
     }
-    if found.partitions().is_empty() || found.partitions().iter().any(|partition| partition.leader() < 0) {
-        return Err(BrokerError::Unavailable("a partition has no leader".into()));
-    }
-    u32::try_from(found.partitions().len()).map_err(|_| BrokerError::Topic(topic.clone()))
 }
 
 fn topic_error(error: &KafkaError, topic: &TopicName) -> BrokerError {

@@ -28,14 +28,15 @@ pub(super) struct Appender {
     config: ClientConfig,
     reach: Arc<Reach>,
     acknowledged: Arc<Acknowledged>,
-    producer: RwLock<Arc<ThreadedProducer<Deliveries>>>,
+    /// Empty only while the appender is dropped.
+    producer: RwLock<Option<Arc<ThreadedProducer<Deliveries>>>>,
 }
 
 impl Appender {
     pub(super) fn new(config: ClientConfig, reach: Arc<Reach>) -> Result<Self, BrokerError> {
         let acknowledged = Arc::new(Acknowledged::default());
         let producer = make(&config, &reach, &acknowledged)?;
-        Ok(Self { config, reach, acknowledged, producer: RwLock::new(Arc::new(producer)) })
+        Ok(Self { config, reach, acknowledged, producer: RwLock::new(Some(Arc::new(producer))) })
     }
 
     /// Queues a record behind all earlier ones of its partition.
@@ -50,7 +51,7 @@ impl Appender {
             )));
         }
         self.acknowledged.check(target).map_err(AppendError::NotAppended)?;
-        let producer = self.producer.read().expect("no holder of the lock panics").clone();
+        let producer = self.current();
         let (answer, answered) = oneshot::channel();
         let delivery = Box::new(Delivery { answer, topic: target.topic.clone() });
         let partition = i32::try_from(target.partition);
@@ -69,8 +70,7 @@ impl Appender {
 
     /// Waits until everything queued has been answered, at most as long as an append may take. Blocks.
     pub(super) fn flush(&self, limit: std::time::Duration) {
-        let producer = self.producer.read().expect("no holder of the lock panics").clone();
-        if let Err(error) = producer.flush(limit) {
+        if let Err(error) = self.current().flush(limit) {
             tracing::warn!(%error, "appends were still on their way when the Kafka client closed");
         }
     }
@@ -97,15 +97,20 @@ impl Appender {
         }
     }
 
+    fn current(&self) -> Arc<ThreadedProducer<Deliveries>> {
+        let producer = self.producer.read().expect("no holder of the lock panics");
+        producer.clone().expect("only dropping takes the producer")
+    }
+
     fn replace(&self, broken: &Arc<ThreadedProducer<Deliveries>>) {
         let mut producer = self.producer.write().expect("no holder of the lock panics");
-        if !Arc::ptr_eq(&producer, broken) {
+        if !producer.as_ref().is_some_and(|current| Arc::ptr_eq(current, broken)) {
             return;
         }
         match make(&self.config, &self.reach, &self.acknowledged) {
             Ok(fresh) => {
                 tracing::error!("the Kafka producer met a fatal fault and has been replaced");
-                let old = std::mem::replace(&mut *producer, Arc::new(fresh));
+                let old = producer.replace(Arc::new(fresh));
                 off_runtime(move || drop(old));
             }
             Err(error) => {
@@ -117,7 +122,7 @@ impl Appender {
 
 impl Drop for Appender {
     fn drop(&mut self) {
-        let producer = self.producer.read().expect("no holder of the lock panics").clone();
+        let producer = self.producer.write().expect("no holder of the lock panics").take();
         off_runtime(move || drop(producer));
     }
 }

@@ -141,6 +141,7 @@ fn happening(
 impl Subscription for KafkaMember {
     async fn next(&mut self) -> Result<GroupEvent, BrokerError> {
         loop {
+            tokio::task::coop::consume_budget().await;
             if let Some(event) = self.finish().await {
                 return Ok(event);
             }

@@ -149,6 +149,7 @@ impl Tail for KafkaTail {
             return Err(failure.clone());
         }
         loop {
+            tokio::task::coop::consume_budget().await;
             match self.take() {
                 Some(Ok(stored)) if stored.position.offset >= self.next => {
                     self.next = stored.position.offset + 1;

@@ -116,7 +116,8 @@ impl Bus {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::default());
         let at = folder.path().join("instance");
-        let development = Development::create(&at, clock.now(), &Options::default()).unwrap();
+        let development = Development::create(&at, clock.now()).unwrap();
+        development.configure(&Options::default()).unwrap();
         let broker = wrap(EmbeddedBroker::open(folder.path().join("log")).unwrap());
         let views = Views::new(founded(&development), Duration::from_secs(3600));
         views.confirm(clock.now());

@@ -96,8 +96,9 @@ impl Outbox {
         self.metrics.stage(Stage::Seal, started.elapsed());
         let value = Bytes::from(record.encode());
         self.metrics.broker_record(Direction::Appended, value.len());
-        let record =
-            kopuro_broker::Record { key: key.as_bytes().to_vec().into(), value, headers: Vec::new() };
+        let context = trace::traceparent().map(|context| (trace::TRACEPARENT.to_owned(), context.into()));
+        let headers = context.into_iter().collect();
+        let record = kopuro_broker::Record { key: key.as_bytes().to_vec().into(), value, headers };
         let appending = self.broker.append(&target, record);
         chain.advance(digest);
         drop(chain);

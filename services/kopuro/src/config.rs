@@ -183,7 +183,8 @@ impl Config {
             BrokerConfig::Kafka(_) => {}
         }
         if let Some(registry) = registry {
-            let RegistryConfig { listen: _, certificate, key, checkpoint_key, attestation_key, bootstrap } = registry;
+            let RegistryConfig { listen: _, certificate, key, checkpoint_key, attestation_key, bootstrap } =
+                registry;
             paths.extend([certificate, key, checkpoint_key, attestation_key]);
             paths.extend(bootstrap);
         }

@@ -4,11 +4,11 @@
 //! lie in one folder, which is what development means; in earnest each key is made by its owner and stays there.
 
 mod agencies;
+mod configuration;
 mod folder;
 mod records;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use kopuro_registry::anchor::Anchor;
 use kopuro_trust::key_file::KeyFileError;
 use kopuro_trust::member_secret::MEMBER_SECRET_LEN;
 use kopuro_trust::pki::files::write_authority;
-use kopuro_trust::pki::{Authority, CertificatePurpose, Issued, NewKey, PkiError, Validity, new_member_secret};
+use kopuro_trust::pki::{
+    Authority, CertificatePurpose, Issued, NewKey, PkiError, Validity, new_member_secret,
+};
 use kopuro_trust::signing::{SignatureAlgorithm, Signer, VerifyingKey};
 
 pub use agencies::{AGENCIES, Agency, ContractSource, INSTANCE, Right, System, rights};
@@ -77,11 +79,11 @@ impl Development {
         found.config().is_file().then_some(found)
     }
 
-    /// Makes an instance in `folder`, valid from `now` for a year.
+    /// Makes the keys, certificates and founding records of an instance in `folder`, valid from `now` for a year.
     ///
     /// # Errors
     /// [`DevelopmentError`]; nothing that exists is overwritten.
-    pub fn create(folder: &Path, now: UnixMillis, options: &Options) -> Result<Self, DevelopmentError> {
+    pub fn create(folder: &Path, now: UnixMillis) -> Result<Self, DevelopmentError> {
         let validity = Validity { not_before: now.minus(VALID_SINCE), not_after: now.plus(VALID_FOR) };
         let mut maker = Maker::new(Folder::create(folder)?, now, validity)?;
         maker.registry()?;
@@ -89,8 +91,16 @@ impl Development {
             maker.agency(agency)?;
         }
         maker.contracts_and_rights()?;
-        maker.config(options)?;
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Writes the configuration of a process with every role, on free ports of the loopback.
+    ///
+    /// # Errors
+    /// [`DevelopmentError::Io`], also when there is one.
+    pub fn configure(&self, options: &Options) -> Result<(), DevelopmentError> {
+        let text = configuration::write(options)?;
+        Ok(folder::write_new(&self.config(), text.as_bytes())?)
     }
 
     /// The configuration of a process with every role.
@@ -170,7 +180,8 @@ impl Maker {
 
     fn agency(&mut self, agency: &Agency) -> Result<(), DevelopmentError> {
         let administration = format!("{}-administration", agency.code);
-        let administration = self.folder.key("members", &administration, SignatureAlgorithm::EcdsaP256Sha256)?;
+        let administration =
+            self.folder.key("members", &administration, SignatureAlgorithm::EcdsaP256Sha256)?;
         self.records.agency(agency, &administration)?;
         let gateway = self.issue("gateways", agency.gateway, CertificatePurpose::Gateway)?;
         let signing = format!("{}-signing", agency.gateway);
@@ -201,68 +212,15 @@ impl Maker {
         Ok(())
     }
 
-    fn issue(&self, folder: &str, name: &str, purpose: CertificatePurpose) -> Result<Issued, DevelopmentError> {
+    fn issue(
+        &self,
+        folder: &str,
+        name: &str,
+        purpose: CertificatePurpose,
+    ) -> Result<Issued, DevelopmentError> {
         let issued = self.tls.issue(purpose, name, &[], self.validity)?;
         self.folder.issued(folder, name, &issued)?;
         Ok(issued)
-    }
-
-    fn config(&self, options: &Options) -> Result<(), DevelopmentError> {
-        let mut ports = Ports::default();
-        let mut text = String::from("# A development instance. Every key in this folder is for development only.\n\n");
-        text += "anchor = \"anchor.toml\"\n\n";
-        text += &match &options.kafka {
-            None => "[broker.embedded]\nfolder = \"data/log\"\n\n".to_owned(),
-            Some(server) => format!(
-                "[broker.kafka]\nbootstrap_servers = [\"{server}\"]\nreplication_factor = 1\nin_sync_replicas_min = 1\n\n"
-            ),
-        };
-        text += &format!(
-            "[registry]\nlisten = \"{}\"\ncertificate = \"registry/registry.crt.pem\"\nkey = \"registry/registry.key.pem\"\n\
-             checkpoint_key = \"registry/checkpoint.key.pem\"\nattestation_key = \"registry/attestation.key.pem\"\n\
-             bootstrap = \"bootstrap\"\n",
-            ports.next()?
-        );
-        for agency in AGENCIES {
-            text += &gateway_config(agency, options, &mut ports)?;
-        }
-        Ok(self.folder.write("kopuro.toml", text.as_bytes())?)
-    }
-}
-
-fn gateway_config(agency: &Agency, options: &Options, ports: &mut Ports) -> Result<String, DevelopmentError> {
-    let Agency { gateway, code, .. } = agency;
-    let mut text = format!("\n[[gateway]]\nid = \"{gateway}\"\nlisten = \"{}\"\n", ports.next()?);
-    if options.operations {
-        text += &format!("operations = \"{}\"\n", ports.next()?);
-    }
-    text += &format!(
-        "certificate = \"gateways/{gateway}.crt.pem\"\nkey = \"gateways/{gateway}.key.pem\"\n\
-         signing_key = \"gateways/{gateway}-signing.key.pem\"\n\n[[gateway.member]]\nid = \"{}\"\n\
-         secret = \"gateways/{code}.secret\"\n",
-        agency.member()
-    );
-    let sealing = agency.systems.iter().map(|system| format!("\"gateways/{}-sealing.key.pem\"", system.code));
-    text += &format!("sealing_keys = [{}]\n", sealing.collect::<Vec<_>>().join(", "));
-    for system in agency.systems {
-        if let Some(endpoint) = options.endpoints.get(system.code) {
-            let subsystem = agency.subsystem(system);
-            text += &format!("\n[[gateway.system]]\nsubsystem = \"{subsystem}\"\nendpoint = \"{endpoint}\"\n");
-        }
-    }
-    Ok(text)
-}
-
-/// Free ports of the loopback address. Each is held until all are chosen, so none is given twice.
-#[derive(Default)]
-struct Ports(Vec<TcpListener>);
-
-impl Ports {
-    fn next(&mut self) -> std::io::Result<SocketAddr> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = listener.local_addr()?;
-        self.0.push(listener);
-        Ok(address)
     }
 }
 

@@ -5,8 +5,9 @@
 
 mod civil_registry;
 mod pensions;
-mod personal_account;
 mod people;
+mod personal_account;
+pub mod server;
 mod violations;
 
 pub use civil_registry::CivilRegistry;

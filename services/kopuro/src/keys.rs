@@ -37,7 +37,8 @@ pub fn replica(config: &GatewayConfig) -> Result<Replica, KeysError> {
         .map_err(|error| KeysError::Signing(shown(&config.signing_key), error))?;
     let (mut secrets, mut sealing) = (Vec::new(), Vec::new());
     for MemberConfig { id, secret, sealing_keys } in &config.members {
-        let loaded = MemberSecret::from_file(secret).map_err(|error| KeysError::Secret(shown(secret), error))?;
+        let loaded =
+            MemberSecret::from_file(secret).map_err(|error| KeysError::Secret(shown(secret), error))?;
         secrets.push((MemberId::parse(id)?, loaded));
         for path in sealing_keys {
             let key =

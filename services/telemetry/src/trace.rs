@@ -18,12 +18,14 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 /// The name of the record header and the metadata entry that carry a trace context.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// What is logged unless `RUST_LOG` says otherwise.
-const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn,h2=warn,hyper=warn,rustls=warn";
+/// What a service logs unless `RUST_LOG` says otherwise.
+pub const SERVICE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,h2=warn,hyper=warn,rustls=warn";
 
 /// How a process writes logs and traces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TraceSettings {
+    /// What is logged unless `RUST_LOG` says otherwise, in its syntax.
+    pub filter: &'static str,
     /// One JSON object a line, instead of text for people.
     pub json: bool,
     /// An OTLP collector's gRPC endpoint; without one no traces are sent.
@@ -61,7 +63,7 @@ impl Drop for TraceGuard {
 /// # Errors
 /// [`TraceError`]; the operator must correct the configuration.
 pub fn init(settings: &TraceSettings) -> Result<TraceGuard, TraceError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(settings.filter));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = if settings.json { lines.json().boxed() } else { lines.boxed() };
     let provider = settings

@@ -271,6 +271,15 @@ fn spki_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, PkiError> {
     Ok(parsed.subject_public_key_info().to_vec())
 }
 
+/// The DER SubjectPublicKeyInfo of a certificate in PEM.
+///
+/// # Errors
+/// [`PkiError::Authority`] when the text holds no certificate.
+pub fn spki_of_pem_certificate(pem: &[u8]) -> Result<Vec<u8>, PkiError> {
+    let certificate = CertificateDer::from_pem_slice(pem).map_err(|_| PkiError::Authority)?;
+    spki_of(&certificate)
+}
+
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|parsed| parsed.issuer() == parsed.subject())
 }

@@ -1,6 +1,7 @@
 //! What is called: protobuf packages, services and methods.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::IdError;
@@ -129,6 +130,14 @@ macro_rules! name_text {
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::parse(text)
             }
         }
     )*};

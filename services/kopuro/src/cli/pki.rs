@@ -20,7 +20,7 @@ use rustls_pki_types::pem::PemObject as _;
 use super::say;
 
 #[derive(Debug, Args)]
-pub struct PkiArguments {
+pub(crate) struct PkiArguments {
     #[command(subcommand)]
     command: PkiCommand,
 }
@@ -125,7 +125,7 @@ struct AnchorArguments {
 }
 
 /// Makes what is asked for.
-pub fn run(arguments: &PkiArguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &PkiArguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         PkiCommand::Authority(named) => {
             let authority = Authority::create_root(&named.name, validity(named.days))?;
@@ -170,9 +170,10 @@ fn make_key(purpose: KeyPurpose) -> NewKey {
     match purpose {
         KeyPurpose::Sealing => NewKey::sealing(),
         KeyPurpose::Checkpoint => NewKey::signing(SignatureAlgorithm::Ed25519),
-        KeyPurpose::Signing | KeyPurpose::Administration | KeyPurpose::Authority | KeyPurpose::Attestation => {
-            NewKey::signing(SignatureAlgorithm::EcdsaP256Sha256)
-        }
+        KeyPurpose::Signing
+        | KeyPurpose::Administration
+        | KeyPurpose::Authority
+        | KeyPurpose::Attestation => NewKey::signing(SignatureAlgorithm::EcdsaP256Sha256),
     }
 }
 
@@ -205,13 +206,13 @@ fn read_authority(prefix: &Path) -> anyhow::Result<Authority> {
 }
 
 /// Reads a PEM public key.
-pub fn read_public_key(path: &Path) -> anyhow::Result<VerifyingKey> {
+pub(crate) fn read_public_key(path: &Path) -> anyhow::Result<VerifyingKey> {
     let spki = read_spki(path)?;
     VerifyingKey::from_spki_der(&spki).with_context(|| format!("{} is no signing key", path.display()))
 }
 
 /// Reads the DER SubjectPublicKeyInfo of a PEM public key or certificate.
-pub fn read_spki(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_spki(path: &Path) -> anyhow::Result<Vec<u8>> {
     let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     if let Ok(key) = SubjectPublicKeyInfoDer::from_pem_slice(&text) {
         return Ok(key.to_vec());

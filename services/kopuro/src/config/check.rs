@@ -40,8 +40,11 @@ pub(super) fn files(config: &Config) -> Vec<String> {
     }
     for (at, gateway) in config.gateways.iter().enumerate() {
         let place = format!("gateway[{at}]");
-        let named =
-            [("certificate", &gateway.certificate), ("key", &gateway.key), ("signing_key", &gateway.signing_key)];
+        let named = [
+            ("certificate", &gateway.certificate),
+            ("key", &gateway.key),
+            ("signing_key", &gateway.signing_key),
+        ];
         faults.extend(named.iter().filter_map(|(name, path)| missing(&format!("{place}.{name}"), path)));
         for (at, MemberConfig { id: _, secret, sealing_keys }) in gateway.members.iter().enumerate() {
             faults.extend(missing(&format!("{place}.member[{at}].secret"), secret));
@@ -64,7 +67,9 @@ fn gateway_values(gateway: &GatewayConfig) -> Vec<String> {
         faults.extend(MemberId::parse(&member.id).err().map(|error| format!("member[{at}].id: {error}")));
     }
     for (at, SystemConfig { subsystem, endpoint }) in gateway.systems.iter().enumerate() {
-        faults.extend(SubsystemId::parse(subsystem).err().map(|error| format!("system[{at}].subsystem: {error}")));
+        faults.extend(
+            SubsystemId::parse(subsystem).err().map(|error| format!("system[{at}].subsystem: {error}")),
+        );
         faults.extend(endpoint_fault(endpoint).map(|fault| format!("system[{at}].endpoint: {fault}")));
     }
     faults
@@ -73,7 +78,9 @@ fn gateway_values(gateway: &GatewayConfig) -> Vec<String> {
 fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     let address = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match address {
-        Some(address) if address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => None,
+        Some(address) if address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => {
+            None
+        }
         Some(_) | None => Some("it must be https://host:port, or http://host:port on loopback"),
     }
 }

@@ -43,7 +43,8 @@ fn all_unknown_keys_and_wrong_values_are_told_at_once() {
 fn the_sample_configurations_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config");
     let samples: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let samples: Vec<_> = samples.iter().filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
+    let samples: Vec<_> =
+        samples.iter().filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect();
     assert!(samples.len() >= 3, "{samples:?}");
     for sample in samples {
         let text = std::fs::read_to_string(sample).unwrap();

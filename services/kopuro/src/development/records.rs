@@ -75,7 +75,11 @@ impl Records {
         }))?;
         for system in agency.systems {
             let id = agency.subsystem(system).to_string();
-            self.by_authority(Resource::Subsystem(wire::Subsystem { id, title: system.title.into(), state }))?;
+            self.by_authority(Resource::Subsystem(wire::Subsystem {
+                id,
+                title: system.title.into(),
+                state,
+            }))?;
         }
         if let Some(package) = agency.package {
             self.by_authority(Resource::PackageOwnership(wire::PackageOwnership {
@@ -89,7 +93,12 @@ impl Records {
     }
 
     /// The transport and signing keys of an agency's gateway.
-    pub(super) fn gateway_keys(&mut self, agency: &Agency, transport: &[u8], signing: &[u8]) -> io::Result<()> {
+    pub(super) fn gateway_keys(
+        &mut self,
+        agency: &Agency,
+        transport: &[u8],
+        signing: &[u8],
+    ) -> io::Result<()> {
         let member = agency.member();
         let subsystems: Vec<String> =
             agency.systems.iter().map(|system| agency.subsystem(system).to_string()).collect();

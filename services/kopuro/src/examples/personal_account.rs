@@ -48,7 +48,11 @@ impl PersonalAccountService for PersonalAccounts {
                 result_code: wire::ResultCode::Ok.into(),
                 full_name: person.full_name(),
                 issuer: ISSUER.into(),
-                work_periods: periods().into_iter().zip([840_000, 1_260_000, 2_150_000]).map(with_sum).collect(),
+                work_periods: periods()
+                    .into_iter()
+                    .zip([840_000, 1_260_000, 2_150_000])
+                    .map(with_sum)
+                    .collect(),
             },
             None => wire::GetWorkPeriodInfoWithSumResponse {
                 result_code: wire::ResultCode::PinNotFound.into(),

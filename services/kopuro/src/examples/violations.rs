@@ -38,8 +38,12 @@ impl ViolationService for Violations {
                 message: "found".into(),
                 protocols: vec![protocol(person, with_image)],
             },
-            Some(_) => wire::ListViolationsResponse { code: 403, message: "not the owner".into(), protocols: vec![] },
-            None => wire::ListViolationsResponse { code: 404, message: "no such plate".into(), protocols: vec![] },
+            Some(_) => {
+                wire::ListViolationsResponse { code: 403, message: "not the owner".into(), protocols: vec![] }
+            }
+            None => {
+                wire::ListViolationsResponse { code: 404, message: "no such plate".into(), protocols: vec![] }
+            }
         };
         Ok(Response::new(response))
     }

@@ -1,0 +1,126 @@
+//! `kopuro call`: a method by its name, JSON in, JSON out.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use kopuro_core::id::MethodId;
+use prost::Message as _;
+use serde_json::{Value, json};
+use tonic_types::pb;
+
+use super::say;
+use crate::client::{Client, Connection};
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArguments {
+    /// The method, such as kg.socialfund.v1.PensionService/GetPensionInfo.
+    method: String,
+    /// The request as JSON; `-` reads it from standard input.
+    #[arg(default_value = "{}")]
+    json: String,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+    /// A metadata entry; repeat it for several.
+    #[arg(short = 'H', long = "metadata", value_name = "NAME: VALUE")]
+    metadata: Vec<String>,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 30)]
+    timeout: u64,
+    /// Show the response's metadata too.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// How to reach a server.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArguments {
+    /// The server, such as `https://127.0.0.1:8443`.
+    #[arg(long, value_name = "URL", env = "KOPURO_CONNECT")]
+    connect: String,
+    /// The caller's certificate chain, PEM.
+    #[arg(long, value_name = "FILE", env = "KOPURO_CERTIFICATE")]
+    certificate: PathBuf,
+    /// Its key, PEM PKCS#8.
+    #[arg(long, value_name = "FILE", env = "KOPURO_KEY")]
+    key: PathBuf,
+    /// The authority of the server's certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "KOPURO_AUTHORITY")]
+    authority: PathBuf,
+}
+
+impl ConnectionArguments {
+    /// A client for the server.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let Self { connect, certificate, key, authority } = self;
+        Ok(Client::new(&Connection {
+            endpoint: connect.clone(),
+            certificate: certificate.clone(),
+            key: key.clone(),
+            authority: authority.clone(),
+        })?)
+    }
+}
+
+/// Makes the call and prints what came of it. A status other than OK ends with exit code 1.
+pub(crate) async fn run(arguments: CallArguments) -> anyhow::Result<ExitCode> {
+    let CallArguments { method, json, connection, metadata, timeout, verbose } = arguments;
+    let method = MethodId::parse_path(&format!("/{}", method.trim_start_matches('/')))?;
+    let json = if json == "-" { read_input()? } else { json };
+    let metadata = metadata.iter().map(|entry| split(entry)).collect::<anyhow::Result<Vec<_>>>()?;
+    let client = connection.client()?;
+    let reply = client.call_json(&method, &metadata, &json, Duration::from_secs(timeout)).await?;
+    if verbose {
+        for (name, value) in &reply.metadata {
+            say(format_args!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+        }
+    }
+    match reply.result {
+        Ok(message) => {
+            say(String::from_utf8_lossy(&message));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(status) => {
+            say(format_args!("{:#}", status_json(&status)));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn read_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn split(entry: &str) -> anyhow::Result<(&str, &str)> {
+    let (name, value) = entry.split_once(':').context("a metadata entry is NAME: VALUE")?;
+    Ok((name.trim(), value.trim()))
+}
+
+/// A status with the details that the bus gives.
+pub(crate) fn status_json(status: &pb::Status) -> Value {
+    let mut shown =
+        json!({ "code": tonic::Code::from_i32(status.code).description(), "message": status.message });
+    for detail in &status.details {
+        match detail.type_url.rsplit('/').next() {
+            Some("google.rpc.ErrorInfo") => {
+                if let Ok(info) = pb::ErrorInfo::decode(detail.value.as_slice()) {
+                    shown["reason"] = info.reason.into();
+                    shown["metadata"] = json!(info.metadata);
+                }
+            }
+            Some("google.rpc.BadRequest") => {
+                if let Ok(bad) = pb::BadRequest::decode(detail.value.as_slice()) {
+                    let violation = |field: &pb::bad_request::FieldViolation| json!({ "field": field.field, "description": field.description });
+                    shown["violations"] = bad.field_violations.iter().map(violation).collect();
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+    shown
+}

@@ -3,18 +3,24 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kopuro_broker::{Broker, BrokerError, StartAt, StoredRecord, TopicPartition};
 use kopuro_core::digest::Digest;
 use kopuro_core::error::Reason;
 use kopuro_core::id::Instance;
-use kopuro_core::topic::{InstanceTopic, TopicName};
 use kopuro_schema::Contract;
 use tokio::sync::watch;
 
+use crate::topics::Topics;
+
 /// The most compiled contracts kept; beyond it the one used longest ago is dropped.
 const COMPILED_MAX: usize = 256;
+/// The most descriptor sets whose place is kept, so that a broker that makes up records cannot fill the memory.
+const PLACES_MAX: usize = 1 << 17;
+/// How long the broker may take to read out one descriptor set.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Contracts, ready to validate with.
 pub struct Contracts {
@@ -22,6 +28,8 @@ pub struct Contracts {
     source: TopicPartition,
     offsets: watch::Sender<HashMap<Digest, u64>>,
     compiled: Mutex<Compiled>,
+    /// Held while a contract is compiled, so that many calls that need the same one compile it once.
+    compiling: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -33,10 +41,10 @@ struct Compiled {
 impl Contracts {
     /// Contracts of `instance`, read through `broker`. [`Self::follow`] must run beside it.
     pub fn new(broker: Arc<dyn Broker>, instance: &Instance) -> Arc<Self> {
-        let topic = TopicName::of_instance(InstanceTopic::Contract, instance);
+        let source = Topics::of(instance).contracts;
         let (offsets, _) = watch::channel(HashMap::new());
-        let source = TopicPartition { topic, partition: 0 };
-        Arc::new(Self { broker, source, offsets, compiled: Mutex::default() })
+        let compiling = tokio::sync::Mutex::default();
+        Arc::new(Self { broker, source, offsets, compiled: Mutex::default(), compiling })
     }
 
     /// Notes where each descriptor set stands, for ever. Only digests are kept.
@@ -48,7 +56,10 @@ impl Contracts {
         loop {
             let StoredRecord { position, record, append_time: _ } = tail.next().await?;
             let digest = Digest::of(&record.value);
-            self.offsets.send_if_modified(|offsets| offsets.insert(digest, position.offset).is_none());
+            self.offsets.send_if_modified(|offsets| {
+                let room = offsets.len() < PLACES_MAX;
+                room && offsets.insert(digest, position.offset).is_none()
+            });
         }
     }
 
@@ -57,6 +68,10 @@ impl Contracts {
     /// # Errors
     /// [`Reason::ContractUnavailable`] when its descriptor set is missing or cannot be compiled.
     pub async fn get(&self, digest: &Digest) -> Result<Arc<Contract>, Reason> {
+        if let Some(contract) = self.lock().touch(digest) {
+            return Ok(contract);
+        }
+        let _compiling = self.compiling.lock().await;
         if let Some(contract) = self.lock().touch(digest) {
             return Ok(contract);
         }
@@ -74,11 +89,14 @@ impl Contracts {
     /// [`Reason::ContractUnavailable`] when the broker does not have it.
     pub async fn descriptor_set(&self, digest: &Digest) -> Result<Bytes, Reason> {
         let offset = self.offsets.borrow().get(digest).copied().ok_or(Reason::ContractUnavailable)?;
-        let unavailable = |_| Reason::ContractUnavailable;
-        let mut tail = self.broker.tail(&self.source, StartAt::Offset(offset)).await.map_err(unavailable)?;
-        let stored = tail.next().await.map_err(unavailable)?;
-        let genuine = Digest::of(&stored.record.value) == *digest;
-        if genuine { Ok(stored.record.value) } else { Err(Reason::ContractUnavailable) }
+        let read = tokio::time::timeout(READ_LIMIT, self.read(offset)).await;
+        let value = read.ok().and_then(Result::ok).ok_or(Reason::ContractUnavailable)?;
+        if Digest::of(&value) == *digest { Ok(value) } else { Err(Reason::ContractUnavailable) }
+    }
+
+    async fn read(&self, offset: u64) -> Result<Bytes, BrokerError> {
+        let mut tail = self.broker.tail(&self.source, StartAt::Offset(offset)).await?;
+        Ok(tail.next().await?.record.value)
     }
 
     /// Waits until the descriptor set with this digest has been seen on the topic.

@@ -5,7 +5,15 @@
 //! registry service: a record counts because of the signature on it and of what the records before it allow.
 
 pub mod anchor;
+mod checkpoint;
+pub mod compose;
 pub mod contracts;
+pub mod follow;
+pub mod publish;
 pub mod record;
+pub mod service;
+#[cfg(test)]
+mod testing;
+mod topics;
 pub mod view;
 pub mod views;

@@ -2,18 +2,19 @@
 
 mod read;
 mod resource;
+mod write;
 
 use kopuro_core::digest::Digest;
 use kopuro_core::envelope::{Envelope, EnvelopeError, PayloadType};
 use kopuro_core::id::Instance;
 use kopuro_core::time::UnixMillis;
-use kopuro_proto::registry::v1 as wire;
-use prost::Message as _;
 
 pub use resource::{
     AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member,
     PackageOwnership, Resource, ResourceState, Subsystem,
 };
+
+pub use write::to_wire;
 
 /// The largest envelope of a registry record. **Units:** bytes.
 pub const RECORD_LEN_MAX: usize = 64 * 1024;
@@ -46,6 +47,8 @@ pub enum Entry {
         instance: Instance,
         /// The descriptor set's digest.
         digest: Digest,
+        /// When it was vetted.
+        create_time: UnixMillis,
     },
 }
 
@@ -84,11 +87,6 @@ impl Entry {
 /// The digest of a log entry: the Merkle tree's entry is SHA-256 of the canonical envelope.
 pub fn entry_digest(envelope: &[u8]) -> Digest {
     Digest::of(envelope)
-}
-
-/// Encodes an unsigned record, in the canonical encoding that is to be signed.
-pub fn encode(record: &wire::RegistryRecord) -> Vec<u8> {
-    record.encode_to_vec()
 }
 
 fn decode_canonical<M: prost::Message + Default>(bytes: &[u8]) -> Result<M, RecordError> {

@@ -5,13 +5,16 @@
 
 mod authority;
 mod lookup;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kopuro_core::digest::{Digest, KeyId};
 use kopuro_core::envelope::Envelope;
-use kopuro_core::id::{MemberId, PackageName, ServiceName, SubsystemId};
+use kopuro_core::id::{Instance, MemberId, ServiceName, SubsystemId};
 use kopuro_core::statement::ViewStamp;
 use kopuro_tlog::Frontier;
 use kopuro_trust::sealing::SealingPublicKey;
@@ -20,7 +23,7 @@ use kopuro_trust::signing::VerifyingKey;
 use crate::anchor::Anchor;
 use crate::record::{
     AccessRight, Change, Contract, Entry, Gateway, Group, GroupId, Key, KeyPurpose, Member, PackageOwnership,
-    RecordError, Resource, Subsystem,
+    RecordError, Resource, ResourceState, Subsystem, entry_digest,
 };
 
 pub use lookup::Offer;
@@ -79,7 +82,7 @@ pub struct View {
     gateways: HashMap<String, Arc<Gateway>>,
     keys: HashMap<KeyId, Arc<KnownKey>>,
     sealing_keys: HashMap<SubsystemId, Vec<KeyId>>,
-    packages: HashMap<PackageName, Arc<PackageOwnership>>,
+    packages: HashMap<String, Arc<PackageOwnership>>,
     contracts: HashMap<SubsystemId, Vec<Arc<Contract>>>,
     offers: HashMap<ServiceName, Vec<SubsystemId>>,
     attested: HashSet<Digest>,
@@ -108,7 +111,7 @@ impl View {
         }
     }
 
-    /// What the view was built from.
+    /// What the view trusts from the start.
     pub fn anchor(&self) -> &Anchor {
         &self.anchor
     }
@@ -123,126 +126,114 @@ impl View {
         self.revisions.get(resource_name).copied()
     }
 
+    /// Whether [`Self::apply`] would take an entry, and what the entry says.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the submitter must act.
+    pub fn check(&self, bytes: &[u8]) -> Result<Entry, ApplyError> {
+        let (envelope, entry) = Entry::decode(bytes)?;
+        match &entry {
+            Entry::Change(change) => self.check_change(&envelope, change)?,
+            Entry::Attestation { instance, digest, create_time } => {
+                self.check_instance(instance)?;
+                self.check_delegate(&envelope, KeyPurpose::Attestation, *create_time)?;
+                // Otherwise the entry, appended again by anybody, would count as another one.
+                if self.attested.contains(digest) {
+                    return Err(ApplyError::Rule("the contract is attested"));
+                }
+            }
+        }
+        Ok(entry)
+    }
+
     /// Adds the next log entry, if it is well-formed, signed by those who may, and replaces the latest revision.
     /// Gives back its revision. On an error the view is unchanged.
     ///
     /// # Errors
     /// [`ApplyError`]; the submitter must act, or, for an entry read from the broker, the operator.
     pub fn apply(&mut self, bytes: &[u8]) -> Result<u64, ApplyError> {
-        let (envelope, entry) = Entry::decode(bytes)?;
-        match entry {
-            Entry::Change(change) => self.apply_change(&envelope, change)?,
-            Entry::Attestation { instance, digest } => {
-                self.check_instance(&instance)?;
-                self.check_delegate(&envelope, KeyPurpose::Attestation)?;
+        let revision = self.log.size();
+        match self.check(bytes)? {
+            Entry::Change(Change { instance: _, replaces: _, create_time: _, resource }) => {
+                let name = resource.name();
+                self.set(resource)?;
+                self.revisions.insert(name, revision);
+            }
+            Entry::Attestation { instance: _, digest, create_time: _ } => {
                 self.attested.insert(digest);
             }
         }
-        let revision = self.log.size();
-        self.log.push(&crate::record::entry_digest(bytes));
+        self.log.push(&entry_digest(bytes));
         Ok(revision)
     }
 
-    fn apply_change(&mut self, envelope: &Envelope, change: Change) -> Result<(), ApplyError> {
+    fn check_change(&self, envelope: &Envelope, change: &Change) -> Result<(), ApplyError> {
         let Change { instance, replaces, create_time, resource } = change;
-        self.check_instance(&instance)?;
-        self.check_resource_instance(&resource)?;
-        self.check_signatures(envelope, &resource, create_time)?;
-        let name = resource.name();
-        let latest = self.revision(&name);
-        if latest != replaces {
+        self.check_instance(instance)?;
+        self.check_signatures(envelope, resource, *create_time)?;
+        let latest = self.revision(&resource.name());
+        if latest != *replaces {
             return Err(ApplyError::Conflict { latest });
         }
-        self.set(resource)?;
-        self.revisions.insert(name, self.log.size());
-        Ok(())
+        self.check_rules(resource)
     }
 
-    fn check_instance(&self, instance: &kopuro_core::id::Instance) -> Result<(), ApplyError> {
+    fn check_instance(&self, instance: &Instance) -> Result<(), ApplyError> {
         if *instance == self.anchor.instance { Ok(()) } else { Err(ApplyError::Instance) }
     }
 
-    fn check_resource_instance(&self, resource: &Resource) -> Result<(), ApplyError> {
-        let instance = match resource {
-            Resource::Member(member) => member.id.instance(),
-            Resource::Subsystem(subsystem) => subsystem.id.instance(),
-            Resource::Contract(contract) => contract.subsystem.instance(),
-            Resource::AccessRight(right) => right.provider.instance(),
-            Resource::PackageOwnership(ownership) => ownership.member.instance(),
-            Resource::Gateway(_) | Resource::Key(_) | Resource::Group(_) => return Ok(()),
-        };
-        self.check_instance(&instance)
-    }
-
+    /// Sets a resource that was checked. Nothing is changed before the last thing that can fail.
     fn set(&mut self, resource: Resource) -> Result<(), ApplyError> {
         match resource {
-            Resource::Member(member) => self.set_member(member),
-            Resource::Subsystem(subsystem) => self.set_subsystem(subsystem),
+            Resource::Member(member) => {
+                self.members.insert(member.id.clone(), Arc::new(member));
+            }
+            Resource::Subsystem(subsystem) => {
+                self.subsystems.insert(subsystem.id.clone(), Arc::new(subsystem));
+            }
             Resource::Gateway(gateway) => {
                 self.gateways.insert(gateway.id.clone(), Arc::new(gateway));
-                Ok(())
             }
-            Resource::Key(key) => self.set_key(key),
+            Resource::Key(key) => {
+                let material = rules::ready(&key)?;
+                self.set_key(key, material);
+            }
             Resource::PackageOwnership(ownership) => {
-                self.require_member(&ownership.member)?;
-                self.packages.insert(ownership.package.clone(), Arc::new(ownership));
-                Ok(())
+                self.packages.insert(ownership.package.as_str().to_owned(), Arc::new(ownership));
             }
             Resource::Contract(contract) => self.set_contract(contract),
             Resource::AccessRight(right) => self.set_right(right),
             Resource::Group(Group { id, subsystems, state }) => {
-                let in_force = state == crate::record::ResourceState::Active;
+                let in_force = state == ResourceState::Active;
                 let subsystems = if in_force { subsystems.into_iter().collect() } else { HashSet::new() };
                 self.groups.insert(id, Arc::new(subsystems));
-                Ok(())
             }
         }
-    }
-
-    fn set_member(&mut self, member: Member) -> Result<(), ApplyError> {
-        let partitions = self.members.get(&member.id).map(|known| known.partitions);
-        if partitions.is_some_and(|partitions| partitions != member.partitions) {
-            return Err(ApplyError::Rule("a member's number of partitions is fixed"));
-        }
-        self.members.insert(member.id.clone(), Arc::new(member));
         Ok(())
     }
 
-    fn set_subsystem(&mut self, subsystem: Subsystem) -> Result<(), ApplyError> {
-        self.require_member(&subsystem.id.member())?;
-        self.subsystems.insert(subsystem.id.clone(), Arc::new(subsystem));
-        Ok(())
-    }
-
-    fn set_key(&mut self, key: Key) -> Result<(), ApplyError> {
-        if let Some(known) = self.keys.get(&key.id) {
-            let Key { purpose, member, .. } = &known.key;
-            if *purpose != key.purpose || *member != key.member {
-                return Err(ApplyError::Rule("a key keeps its purpose and its member"));
-            }
-            if known.key.state == crate::record::KeyState::Revoked {
-                return Err(ApplyError::Rule("a revoked key stays revoked"));
-            }
-        }
-        if key.subsystems.iter().any(|subsystem| !self.subsystems.contains_key(subsystem)) {
-            return Err(ApplyError::Rule("the key speaks for a subsystem that is not registered"));
-        }
-        let material = ready(&key)?;
+    fn set_key(&mut self, key: Key, material: KeyMaterial) {
         if key.purpose == KeyPurpose::Sealing {
-            for subsystem in &key.subsystems {
-                let keys = self.sealing_keys.entry(subsystem.clone()).or_default();
-                keys.retain(|id| *id != key.id);
+            self.index_sealing_key(&key);
+        }
+        self.keys.insert(key.id, Arc::new(KnownKey { key, material }));
+    }
+
+    /// Keeps, for every subsystem, the sealing keys that speak for it, in the order in which they first did.
+    fn index_sealing_key(&mut self, key: &Key) {
+        let before = self.keys.get(&key.id).map_or([].as_slice(), |known| known.key.subsystems.as_slice());
+        for dropped in before.iter().filter(|subsystem| !key.subsystems.contains(subsystem)) {
+            self.sealing_keys.entry(dropped.clone()).and_modify(|keys| keys.retain(|id| *id != key.id));
+        }
+        for subsystem in &key.subsystems {
+            let keys = self.sealing_keys.entry(subsystem.clone()).or_default();
+            if !keys.contains(&key.id) {
                 keys.push(key.id);
             }
         }
-        self.keys.insert(key.id, Arc::new(KnownKey { key, material }));
-        Ok(())
     }
 
-    fn set_contract(&mut self, contract: Contract) -> Result<(), ApplyError> {
-        if !self.subsystems.contains_key(&contract.subsystem) {
-            return Err(ApplyError::Rule("the contract is offered by a subsystem that is not registered"));
-        }
+    fn set_contract(&mut self, contract: Contract) {
         for service in &contract.services {
             let offers = self.offers.entry(service.clone()).or_default();
             if !offers.contains(&contract.subsystem) {
@@ -253,42 +244,12 @@ impl View {
         versions.retain(|known| known.package != contract.package || known.version != contract.version);
         versions.push(Arc::new(contract));
         versions.sort_by_key(|known| std::cmp::Reverse(known.version));
-        Ok(())
     }
 
-    fn set_right(&mut self, right: AccessRight) -> Result<(), ApplyError> {
-        if !self.subsystems.contains_key(&right.provider) {
-            return Err(ApplyError::Rule("the right is given by a subsystem that is not registered"));
-        }
+    fn set_right(&mut self, right: AccessRight) {
         let services = self.rights.entry(right.provider.clone()).or_default();
         let rights = services.entry(right.service.clone()).or_default();
         rights.retain(|known| known.grantee != right.grantee || known.method != right.method);
         rights.push(Arc::new(right));
-        Ok(())
-    }
-
-    fn require_member(&self, member: &MemberId) -> Result<(), ApplyError> {
-        if self.members.contains_key(member) {
-            Ok(())
-        } else {
-            Err(ApplyError::Rule("the member is not registered"))
-        }
-    }
-}
-
-fn ready(key: &Key) -> Result<KeyMaterial, ApplyError> {
-    let unusable = ApplyError::Rule("the public key is of no kind that the bus uses");
-    match key.purpose {
-        KeyPurpose::Transport => Ok(KeyMaterial::Transport),
-        KeyPurpose::Sealing => {
-            SealingPublicKey::from_spki_der(&key.spki).map(KeyMaterial::Sealing).map_err(|_| unusable)
-        }
-        KeyPurpose::Signing
-        | KeyPurpose::Administration
-        | KeyPurpose::Checkpoint
-        | KeyPurpose::Attestation
-        | KeyPurpose::Authority => {
-            VerifyingKey::from_spki_der(&key.spki).map(KeyMaterial::Verifying).map_err(|_| unusable)
-        }
     }
 }

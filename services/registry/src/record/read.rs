@@ -31,9 +31,9 @@ pub(super) fn change(record: wire::RegistryRecord) -> Read<Change> {
 
 pub(super) fn attestation(attestation: &wire::Attestation) -> Read<Entry> {
     let wire::Attestation { instance, digest, create_time } = attestation;
-    required_time(create_time.as_ref(), "create_time")?;
+    let create_time = required_time(create_time.as_ref(), "create_time")?;
     let instance = id(Instance::parse(instance), "instance")?;
-    Ok(Entry::Attestation { instance, digest: read_digest(digest)? })
+    Ok(Entry::Attestation { instance, digest: read_digest(digest)?, create_time })
 }
 
 fn read_resource(resource: WireResource) -> Read<Resource> {
@@ -81,7 +81,7 @@ fn read_key(key: wire::Key) -> Read<Key> {
     let not_before = required_time(not_before.as_ref(), "not_before")?;
     let not_after = required_time(not_after.as_ref(), "not_after")?;
     require(not_after > not_before, "not_after")?;
-    Ok(Key {
+    let key = Key {
         id: KeyId::of_spki(&spki),
         spki,
         purpose: read_purpose(purpose)?,
@@ -91,7 +91,22 @@ fn read_key(key: wire::Key) -> Read<Key> {
         gateway: if gateway.is_empty() { None } else { Some(read_label(gateway)?) },
         not_before,
         not_after,
-    })
+    };
+    require(speaks_as_its_purpose(&key), "purpose")?;
+    Ok(key)
+}
+
+/// Whether a key names whom it speaks for exactly where its purpose is to speak for somebody.
+fn speaks_as_its_purpose(key: &Key) -> bool {
+    let for_nobody = key.subsystems.is_empty() && key.gateway.is_none();
+    match key.purpose {
+        KeyPurpose::Transport => true,
+        KeyPurpose::Signing | KeyPurpose::Sealing => !key.subsystems.is_empty(),
+        KeyPurpose::Administration => for_nobody && key.member.is_some(),
+        KeyPurpose::Checkpoint | KeyPurpose::Attestation | KeyPurpose::Authority => {
+            for_nobody && key.member.is_none()
+        }
+    }
 }
 
 fn read_ownership(ownership: &wire::PackageOwnership) -> Read<PackageOwnership> {

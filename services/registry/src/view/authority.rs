@@ -10,7 +10,7 @@ use kopuro_core::time::UnixMillis;
 use kopuro_trust::signing::VerifyingKey;
 
 use super::{ApplyError, KeyMaterial, View};
-use crate::record::{Key, KeyPurpose, KeyState, Resource, ResourceState};
+use crate::record::{Key, KeyPurpose, KeyState, PackageOwnership, Resource, ResourceState};
 
 /// Who must have signed.
 enum MustSign<'a> {
@@ -34,22 +34,22 @@ impl View {
         }
     }
 
-    /// Checks that an entry is signed by one active key of a purpose that the authority delegates.
-    pub(super) fn check_delegate(&self, envelope: &Envelope, purpose: KeyPurpose) -> Result<(), ApplyError> {
+    /// Checks that an entry is signed by one key of a purpose that the authority delegates, usable when it was made.
+    pub(super) fn check_delegate(
+        &self,
+        envelope: &Envelope,
+        purpose: KeyPurpose,
+        create_time: UnixMillis,
+    ) -> Result<(), ApplyError> {
         let [signature] = envelope.signatures.as_slice() else {
             return Err(ApplyError::NotAuthorized("one signature is needed"));
         };
-        let known = self.keys.get(&signature.key_id).map(|known| (&known.key, &known.material));
-        match known {
-            Some((key, KeyMaterial::Verifying(verifying)))
-                if key.purpose == purpose && key.state == KeyState::Active && key.member.is_none() =>
-            {
-                verify(verifying, envelope, &signature.bytes)
-            }
-            Some(_) | None => {
-                Err(ApplyError::NotAuthorized("the signing key has another purpose or is not active"))
-            }
-        }
+        let known = self.keys.get(&signature.key_id);
+        let key = known.filter(|known| usable(&known.key, purpose, create_time));
+        let key = key.and_then(|known| verifying(&known.material));
+        let key =
+            key.ok_or(ApplyError::NotAuthorized("the signing key has another purpose or is not active"))?;
+        verify(key, envelope, &signature.bytes)
     }
 
     fn must_sign<'a>(&'a self, resource: &'a Resource) -> Result<MustSign<'a>, ApplyError> {
@@ -78,13 +78,23 @@ impl View {
         }
     }
 
-    /// The member to whom the authority granted the longest prefix of the contract's package.
     fn package_owner(&self, contract: &crate::record::Contract) -> Result<&MemberId, ApplyError> {
-        let grants = self.packages.values().filter(|grant| grant.state == ResourceState::Active);
-        let owner = grants.filter(|grant| grant.package.holds(&contract.package));
-        let owner = owner.max_by_key(|grant| grant.package.as_str().len());
-        let owner = owner.ok_or(ApplyError::NotAuthorized("no member owns the contract's package"))?;
-        Ok(&owner.member)
+        let owner = self.owner_of(contract.package.as_str());
+        owner.ok_or(ApplyError::NotAuthorized("no member owns the contract's package"))
+    }
+
+    /// The member to whom the authority granted the longest prefix of a package. While that grant is suspended,
+    /// nobody owns the package; once it is removed, the owner of the next longer prefix does.
+    pub(super) fn owner_of(&self, package: &str) -> Option<&MemberId> {
+        let mut prefix = package;
+        loop {
+            let grant = self.packages.get(prefix).map(AsRef::as_ref);
+            match grant.map(|PackageOwnership { member, state, .. }| (state, member)) {
+                Some((ResourceState::Active, member)) => return Some(member),
+                Some((ResourceState::Suspended, _)) => return None,
+                Some((ResourceState::Removed, _)) | None => prefix = prefix.rsplit_once('.')?.0,
+            }
+        }
     }
 
     /// Whether what a record speaks of lies within the member that it names.

@@ -9,7 +9,7 @@ use kopuro_core::time::UnixMillis;
 use kopuro_trust::sealing::SealingPublicKey;
 use kopuro_trust::signing::VerifyingKey;
 
-use super::{KeyMaterial, KnownKey, View};
+use super::{KeyMaterial, View};
 use crate::record::{AccessRight, Contract, Grantee, Key, KeyPurpose, KeyState, ResourceState};
 
 /// A service as one subsystem offers it.
@@ -48,7 +48,7 @@ impl View {
                 && *state != KeyState::Revoked
                 && (*not_before..=*not_after).contains(&now)
                 && subsystems.contains(sender)
-                && self.holder_in_force(&known.key)
+                && self.holder_serves(&known.key, sender)
         });
         match known.map(|known| &known.material) {
             Some(KeyMaterial::Verifying(key)) => Ok(key),
@@ -71,15 +71,21 @@ impl View {
         }
     }
 
-    /// A key of the authority's delegates that is active, by purpose; for checkpoints.
-    pub fn delegate_keys(&self, purpose: KeyPurpose) -> impl Iterator<Item = &VerifyingKey> {
-        let active = move |known: &&Arc<KnownKey>| {
+    /// The active keys that the authority delegates for a purpose. Their validity is for the caller to hold against the
+    /// time of what they signed.
+    pub fn delegate_keys(&self, purpose: KeyPurpose) -> impl Iterator<Item = (&Key, &VerifyingKey)> {
+        let active = self.keys.values().filter(move |known| {
             known.key.purpose == purpose && known.key.state == KeyState::Active && known.key.member.is_none()
-        };
-        self.keys.values().filter(active).filter_map(|known| match &known.material {
-            KeyMaterial::Verifying(key) => Some(key),
+        });
+        active.filter_map(|known| match &known.material {
+            KeyMaterial::Verifying(key) => Some((&known.key, key)),
             KeyMaterial::Transport | KeyMaterial::Sealing(_) => None,
         })
+    }
+
+    /// Whether the registry has vouched for the contract with this digest.
+    pub fn is_attested(&self, digest: &Digest) -> bool {
+        self.attested.contains(digest)
     }
 
     /// Who provides a service: the owner of its package, or the subsystem that the caller names.
@@ -121,6 +127,13 @@ impl View {
             && contract.deprecated_after.is_none_or(|end| now <= end)
             && self.attested.contains(&contract.digest)
             && contract.services.contains(service)
+            && self.owns_package_of(contract)
+    }
+
+    /// Whether the package is still the member's who offers it: the authority may have granted it to another since.
+    fn owns_package_of(&self, contract: &Contract) -> bool {
+        let owner = self.owner_of(contract.package.as_str());
+        owner.is_some_and(|owner| contract.subsystem.belongs_to(owner))
     }
 
     /// The contract version, of whatever age, by which `provider` serves `service` under the digest that a statement
@@ -217,6 +230,11 @@ impl View {
         key.gateway.as_ref().is_none_or(|gateway| {
             self.gateways.get(gateway).is_some_and(|known| known.state == ResourceState::Active)
         })
+    }
+
+    /// Whether the gateway that holds a key, if one does, is in force and speaks for the member of `sender`.
+    fn holder_serves(&self, key: &Key, sender: &SubsystemId) -> bool {
+        key.gateway.as_ref().is_none_or(|gateway| self.gateway_serves(gateway, sender))
     }
 
     /// Every subsystem that the members of `gateway` have.

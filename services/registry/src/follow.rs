@@ -1,0 +1,269 @@
+//! Following the registry's log: every node builds and verifies its own view.
+//!
+//! What the broker delivers is data, not truth. An entry that does not apply is no part of the log: it is passed over,
+//! and an alarm raised. Signed checkpoints say how large the log is and what its root is, so that entries withheld,
+//! added or exchanged are found; one that contradicts the view makes it decide nothing more.
+
+pub(crate) mod history;
+mod observer;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kopuro_broker::{Broker, BrokerError, StartAt, StoredRecord, Tail, TopicPartition, Watermarks};
+use kopuro_core::time::{Clock, UnixMillis};
+use kopuro_telemetry::metrics::{Alarm, Metrics};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use self::observer::{Finding, Observer, PATIENCE};
+use crate::anchor::Anchor;
+use crate::contracts::Contracts;
+use crate::topics::Topics;
+use crate::view::View;
+use crate::views::Views;
+
+/// How far back a new follower reads checkpoints: as many as come in some seconds.
+const NOTES_BEFORE: u64 = 16;
+/// How long entries are gathered before the view is replaced, since replacing it costs more than applying one.
+const GATHERING: Duration = Duration::from_millis(10);
+/// The most entries applied before the view is replaced.
+const BATCH_MAX: usize = 4096;
+/// How often the age of the view is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How old a view may become.
+#[derive(Clone, Copy, Debug)]
+pub struct FollowSettings {
+    /// Beyond this age the view decides nothing.
+    pub age_max: Duration,
+    /// Beyond this age an alarm is raised.
+    pub age_alarm: Duration,
+}
+
+impl Default for FollowSettings {
+    fn default() -> Self {
+        Self { age_max: Duration::from_secs(15 * 60), age_alarm: Duration::from_secs(10) }
+    }
+}
+
+/// Starts [`Following`].
+#[derive(Debug)]
+pub struct Follower;
+
+/// A view that is kept up with the log for as long as this value lives.
+pub struct Following {
+    /// The view. It decides nothing until a checkpoint has confirmed it.
+    pub views: Arc<Views>,
+    /// The contracts that it speaks of.
+    pub contracts: Arc<Contracts>,
+    _tasks: JoinSet<()>,
+}
+
+impl Follower {
+    /// Makes the registry's topics if they are missing, and follows them in tasks of their own, which end when the
+    /// returned value is dropped.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the topics can be neither made nor read: the operator must act.
+    pub async fn start(
+        broker: Arc<dyn Broker>,
+        anchor: Anchor,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        settings: FollowSettings,
+    ) -> Result<Following, BrokerError> {
+        let topics = Topics::of(&anchor.instance);
+        topics.ensure(broker.as_ref()).await?;
+        let contracts = Contracts::new(Arc::clone(&broker), &anchor.instance);
+        let views = Views::new(View::new(anchor.clone()), settings.age_max);
+        let records_high = broker.watermarks(&topics.records).await?.high;
+        let (notes, notes_high) = tail_notes(broker.as_ref(), &topics.checkpoints).await?;
+        let follow = Follow {
+            records: broker.tail(&topics.records, StartAt::Earliest).await?,
+            records_high,
+            notes,
+            notes_high,
+            started: clock.now(),
+            broker,
+            topics,
+            observer: Observer::new(anchor),
+            unpublished: 0,
+            old: false,
+            views: Arc::clone(&views),
+            metrics,
+            clock,
+            age_alarm: settings.age_alarm,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow.run());
+        tasks.spawn(follow_contracts(Arc::clone(&contracts)));
+        Ok(Following { views, contracts, _tasks: tasks })
+    }
+}
+
+/// A tail of the checkpoints that begins with the last few, and where those that were there before end.
+async fn tail_notes(
+    broker: &dyn Broker,
+    target: &TopicPartition,
+) -> Result<(Box<dyn Tail>, u64), BrokerError> {
+    let Watermarks { low, high } = broker.watermarks(target).await?;
+    let start = StartAt::Offset(high.saturating_sub(NOTES_BEFORE).max(low));
+    match broker.tail(target, start).await {
+        // Retention has taken what was there a moment ago.
+        Err(BrokerError::OffsetOutOfRange) => Ok((broker.tail(target, StartAt::Earliest).await?, high)),
+        tail => Ok((tail?, high)),
+    }
+}
+
+async fn follow_contracts(contracts: Arc<Contracts>) {
+    if let Err(error) = contracts.follow().await {
+        tracing::error!(%error, "the contract topic can no longer be read");
+    }
+}
+
+struct Follow {
+    broker: Arc<dyn Broker>,
+    topics: Topics,
+    records: Box<dyn Tail>,
+    /// Where the log ended when following began; until it is reached, checkpoints cannot be judged.
+    records_high: u64,
+    notes: Box<dyn Tail>,
+    /// Where the checkpoints ended when following began. Those before may be under keys that have been withdrawn since.
+    notes_high: u64,
+    started: UnixMillis,
+    observer: Observer,
+    unpublished: usize,
+    /// Whether the view is older than the alarm allows, so that each time is told once.
+    old: bool,
+    views: Arc<Views>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    age_alarm: Duration,
+}
+
+impl Follow {
+    async fn run(mut self) {
+        let Err(error) = self.follow().await;
+        // The view grows old and stops deciding.
+        tracing::error!(%error, "the registry can no longer be followed");
+    }
+
+    async fn follow(&mut self) -> Result<Infallible, BrokerError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                entry = self.records.next() => self.take_entries(entry?).await?,
+                note = self.notes.next(), if self.records_high == 0 => self.take_note(note).await?,
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    /// Applies an entry and those that come right after it, and replaces the view once.
+    async fn take_entries(&mut self, first: StoredRecord) -> Result<(), BrokerError> {
+        let until = Instant::now() + GATHERING;
+        self.take_entry(&first);
+        while self.unpublished < BATCH_MAX {
+            match tokio::time::timeout_at(until, self.records.next()).await {
+                Ok(next) => self.take_entry(&next?),
+                Err(_) => break,
+            }
+        }
+        if self.records_high == 0 || self.unpublished >= BATCH_MAX {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, stored: &StoredRecord) {
+        let offset = stored.position.offset;
+        if let Err(error) = self.observer.handle_entry(&stored.record.value) {
+            self.metrics.alarm(Alarm::RegistryRecord);
+            tracing::warn!(offset, %error, "an entry of the registry topic is no part of the log");
+        }
+        self.unpublished += 1;
+        if offset + 1 >= self.records_high {
+            self.records_high = 0;
+        }
+    }
+
+    fn publish(&mut self) {
+        self.unpublished = 0;
+        self.views.publish(self.observer.view().clone());
+        for finding in self.observer.handle_growth(self.clock.now()) {
+            self.act_on(finding);
+        }
+    }
+
+    async fn take_note(&mut self, note: Result<StoredRecord, BrokerError>) -> Result<(), BrokerError> {
+        let StoredRecord { position, record, append_time: _ } = match note {
+            Err(BrokerError::OffsetOutOfRange) => {
+                let tail = tail_notes(self.broker.as_ref(), &self.topics.checkpoints).await?;
+                (self.notes, self.notes_high) = tail;
+                return Ok(());
+            }
+            note => note?,
+        };
+        let before = position.offset < self.notes_high;
+        match self.observer.handle_note(record.value, self.clock.now()) {
+            Some(Finding::Forged) if before => {}
+            Some(finding) => self.act_on(finding),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.records_high > 0 && now.since(self.started) > PATIENCE {
+            // The log ends before the broker said it would: what there is has to do.
+            self.records_high = 0;
+            self.publish();
+        }
+        for finding in self.observer.handle_time(now) {
+            self.act_on(finding);
+        }
+        let age = self.views.age(now).min(now.since(self.started));
+        self.metrics.set_registry(self.observer.view().stamp().size, age);
+        let was_old = std::mem::replace(&mut self.old, age > self.age_alarm);
+        if self.old && !was_old {
+            self.metrics.alarm(Alarm::RegistryStale);
+            tracing::warn!(age_ms = age.as_millis(), "no checkpoint confirms the view of the registry");
+        }
+    }
+
+    fn act_on(&self, finding: Finding) {
+        match finding {
+            Finding::Confirmed(at) => self.views.confirm(at),
+            Finding::Contradicted { size } => {
+                self.views.fail_closed();
+                self.metrics.alarm(Alarm::RegistryFork);
+                tracing::error!(
+                    size,
+                    "a checkpoint contradicts the view of the registry: nothing is decided"
+                );
+            }
+            Finding::RolledBack { size } => {
+                self.metrics.alarm(Alarm::RegistryFork);
+                tracing::error!(size, "a checkpoint is of a smaller log than one before it");
+            }
+            Finding::Withheld { size } => {
+                self.metrics.alarm(Alarm::RegistryStale);
+                tracing::warn!(size, "the broker does not deliver entries that a checkpoint speaks of");
+            }
+            Finding::Forged => {
+                self.metrics.alarm(Alarm::RegistryRecord);
+                tracing::warn!("a checkpoint is signed by nobody who may");
+            }
+            Finding::Early { by } => {
+                let by_ms = by.as_millis();
+                tracing::warn!(by_ms, "a checkpoint is of the future: synchronize the clocks");
+            }
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) struct RegisteredDisclosure {
 }
 
 impl RegisteredDisclosure {
-    pub(crate) fn new(
+    pub(crate) fn shared(
         views: Arc<Views>,
         contracts: Arc<Contracts>,
         clock: Arc<dyn Clock>,

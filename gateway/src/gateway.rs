@@ -204,7 +204,7 @@ fn router(
     refusals: &Arc<Refusals>,
     edge: Edge,
 ) -> Router {
-    let disclosure = RegisteredDisclosure::new(
+    let disclosure = RegisteredDisclosure::shared(
         Arc::clone(&parts.views),
         Arc::clone(&parts.contracts),
         Arc::clone(&parts.clock),

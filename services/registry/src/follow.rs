@@ -10,6 +10,7 @@ mod observer;
 mod tests;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,7 @@ async fn tail_notes(
 
 async fn follow_contracts(contracts: Arc<Contracts>) {
     if let Err(error) = contracts.follow().await {
-        tracing::error!(%error, "the contract topic can no longer be read");
+        tracing::error!(error = &error as &dyn Error, "the contract topic can no longer be read");
     }
 }
 
@@ -149,7 +150,7 @@ impl Follow {
     async fn run(mut self) {
         let Err(error) = self.follow().await;
         // The view grows old and stops deciding.
-        tracing::error!(%error, "the registry can no longer be followed");
+        tracing::error!(error = &error as &dyn Error, "the registry can no longer be followed");
     }
 
     async fn follow(&mut self) -> Result<Infallible, BrokerError> {
@@ -184,7 +185,11 @@ impl Follow {
         let offset = stored.position.offset;
         if let Err(error) = self.observer.handle_entry(&stored.record.value) {
             self.metrics.alarm(Alarm::RegistryRecord);
-            tracing::warn!(offset, %error, "an entry of the registry topic is no part of the log");
+            tracing::warn!(
+                offset,
+                error = &error as &dyn Error,
+                "an entry of the registry topic is no part of the log"
+            );
         }
         self.unpublished += 1;
         if offset + 1 >= self.records_high {

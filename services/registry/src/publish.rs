@@ -16,6 +16,7 @@ mod submission;
 mod tests;
 mod vetting;
 
+use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -275,7 +276,7 @@ impl Publisher {
         let text = String::from_utf8(note.clone()).expect("a note is text");
         let record = Record { key: Bytes::new(), value: note.into(), headers: Vec::new() };
         if let Err(error) = self.broker.append(&self.topics.checkpoints, record).await {
-            tracing::warn!(%error, "a checkpoint of the registry was not appended");
+            tracing::warn!(error = &error as &dyn Error, "a checkpoint of the registry was not appended");
         }
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = text;
     }
@@ -292,7 +293,10 @@ async fn keep_signing(publisher: std::sync::Weak<Publisher>) {
         match log.catch_up().await {
             Ok(()) => publisher.sign_checkpoint(log.stamp()).await,
             Err(error) => {
-                tracing::warn!(%error, "the registry's log cannot be read; no checkpoint is signed")
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "the log cannot be read; no checkpoint is signed"
+                );
             }
         }
     }

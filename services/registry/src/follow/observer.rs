@@ -21,7 +21,7 @@ const SKEW_MAX: Duration = Duration::from_secs(5);
 const WAITING_MAX: usize = 16;
 
 /// What a checkpoint shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// It agrees with the view, and was made at this time.
     Confirmed(UnixMillis),

@@ -1,1 +1,4 @@
+//! What a follower makes of an honest broker and of others.
 
+mod broker;
+mod observer;

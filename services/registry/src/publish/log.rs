@@ -1,6 +1,7 @@
 //! The log as the publisher reads it back from the topic.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -161,7 +162,11 @@ impl Log {
             }
             Err(error) => {
                 self.metrics.alarm(Alarm::RegistryRecord);
-                tracing::warn!(offset, %error, "an entry of the registry topic is no part of the log");
+                tracing::warn!(
+                    offset,
+                    error = &error as &dyn Error,
+                    "an entry of the registry topic is no part of the log"
+                );
             }
         }
     }

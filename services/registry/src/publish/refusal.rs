@@ -1,5 +1,7 @@
 //! From what the log says of a record to the refusal that its submitter gets.
 
+use std::error::Error;
+
 use kopuro_core::error::{Reason, Refusal};
 
 use crate::view::ApplyError;
@@ -18,7 +20,7 @@ pub(super) fn refused(error: &ApplyError) -> Refusal {
 }
 
 /// The broker's fault stays in the process.
-pub(super) fn unavailable(error: impl std::error::Error) -> Refusal {
-    tracing::warn!(%error, "the registry's log cannot be used");
+pub(super) fn unavailable(error: impl Error + 'static) -> Refusal {
+    tracing::warn!(error = &error as &dyn Error, "the registry's log cannot be used");
     Refusal::with(Reason::RegistryUnavailable, "the same record may be submitted again")
 }

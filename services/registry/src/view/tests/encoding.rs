@@ -158,7 +158,9 @@ proptest! {
         LOG.with(|(empty, log)| {
             let pick = pick.index(log.len());
             let mut view = empty.clone();
-            log[..pick].iter().for_each(|entry| drop(view.apply(entry).unwrap()));
+            for entry in &log[..pick] {
+                view.apply(entry).unwrap();
+            }
             let mut flipped = log[pick].to_vec();
             let bit = bit.index(flipped.len() * 8);
             flipped[bit / 8] ^= 1 << (bit % 8);

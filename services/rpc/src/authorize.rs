@@ -79,9 +79,12 @@ impl Table {
     /// When the bytes are no descriptor set; the function is for tests.
     pub fn differences(&self, descriptor_set: &[u8], services: &[&str]) -> [Vec<String>; 2] {
         let defined = paths(descriptor_set, services);
-        let missing = defined.iter().filter(|path| !self.rules.contains_key(path.as_str())).cloned().collect();
+        let missing =
+            defined.iter().filter(|path| !self.rules.contains_key(path.as_str())).cloned().collect();
         let of_services = |path: &&&str| {
-            services.iter().any(|service| path.strip_prefix('/').is_some_and(|rest| rest.starts_with(service)))
+            services
+                .iter()
+                .any(|service| path.strip_prefix('/').is_some_and(|rest| rest.starts_with(service)))
         };
         let own = self.rules.keys().filter(of_services);
         let unknown = own.filter(|path| !defined.contains(**path)).map(ToString::to_string).collect();
@@ -119,4 +122,77 @@ fn paths(descriptor_set: &[u8], services: &[&str]) -> BTreeSet<String> {
         }
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Extension;
+    use http::StatusCode;
+    use kopuro_core::digest::KeyId;
+    use kopuro_telemetry::clock::SystemClock;
+    use kopuro_telemetry::metrics::Metrics;
+    use tonic::Status;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::testing::{Audit, reason, subsystem};
+
+    fn caller(gateway: bool, speaks: bool) -> Caller {
+        Caller {
+            key_id: KeyId::of_spki(b"key"),
+            subsystems: if speaks { vec![subsystem()] } else { Vec::new() },
+            gateway: gateway.then(|| "gateway-a".to_owned()),
+            member: None,
+        }
+    }
+
+    #[test]
+    fn a_rule_admits_whom_it_says() {
+        let table = Table::new([
+            ("/a.B/Any", Rule::AnyCaller),
+            ("/a.B/Speaks", Rule::AnySubsystem),
+            ("/a.B/Gateway", Rule::Gateways),
+        ]);
+        let (system, gateway, bare) = (caller(false, true), caller(true, true), caller(false, false));
+        for (path, admitted) in [
+            ("/a.B/Any", [true; 3]),
+            ("/a.B/Speaks", [true, true, false]),
+            ("/a.B/Gateway", [false, true, false]),
+        ] {
+            for (caller, admitted) in [&system, &gateway, &bare].into_iter().zip(admitted) {
+                assert_eq!(table.check(path, Some(caller)).is_ok(), admitted, "{path} {caller:?}");
+            }
+            assert_eq!(table.check(path, None), Err(Reason::CertificateRequired));
+        }
+        for path in ["/a.B/Other", "/a.B/any", "/a.B/Any/", "/a.B/Any%20", ""] {
+            assert_eq!(table.check(path, Some(&gateway)), Err(Reason::MethodUnknown), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_the_table_is_not_reached() {
+        let refusals = Refusals::new(Metrics::new(), Arc::new(Audit::default()), Arc::new(SystemClock));
+        let service = Router::new().route("/a.B/{*method}", axum::routing::any(|| async { "reached" }));
+        let guarded = Table::new([("/a.B/C", Rule::AnyCaller)]).guard(service, refusals);
+        let guarded = guarded.layer(Extension(Arc::new(caller(false, true))));
+        let ask = |path: &str| guarded.clone().oneshot(Request::post(path).body(Body::empty()).unwrap());
+        assert_eq!(ask("/a.B/C").await.unwrap().status(), StatusCode::OK);
+        assert!(Status::from_header_map(ask("/a.B/C").await.unwrap().headers()).is_none());
+        let refused = Status::from_header_map(ask("/a.B/D").await.unwrap().headers()).unwrap();
+        assert_eq!(reason(&refused), Reason::MethodUnknown);
+    }
+
+    #[test]
+    fn differences_are_found_both_ways() {
+        let table = Table::new([
+            ("/grpc.health.v1.Health/Check", Rule::AnyCaller),
+            ("/grpc.health.v1.Health/Old", Rule::AnyCaller),
+        ]);
+        let [missing, unknown] =
+            table.differences(tonic_health::pb::FILE_DESCRIPTOR_SET, &["grpc.health.v1.Health"]);
+        assert_eq!(
+            (missing, unknown),
+            (vec!["/grpc.health.v1.Health/Watch".to_owned()], vec!["/grpc.health.v1.Health/Old".to_owned()])
+        );
+    }
 }

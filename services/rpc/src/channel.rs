@@ -73,7 +73,11 @@ impl Channel {
     ///
     /// # Errors
     /// [`EndpointError::Security`] when the endpoint and the security do not fit.
-    pub fn new(endpoint: Endpoint, security: Security, settings: ChannelSettings) -> Result<Self, EndpointError> {
+    pub fn new(
+        endpoint: Endpoint,
+        security: Security,
+        settings: ChannelSettings,
+    ) -> Result<Self, EndpointError> {
         let fits = matches!(
             (&endpoint, &security),
             (Endpoint::Plain { .. }, Security::Plain) | (Endpoint::Tls { .. }, Security::Mutual { .. })
@@ -112,7 +116,10 @@ impl Channel {
         message: Bytes,
         left: Duration,
     ) -> Option<Request<MessageBody>> {
-        let uri = http::Uri::builder().scheme(self.scheme).authority(self.authority.as_bytes()).path_and_query(path);
+        let uri = http::Uri::builder()
+            .scheme(self.scheme)
+            .authority(self.authority.as_bytes())
+            .path_and_query(path);
         let mut request = Request::new(MessageBody::new(message));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.build().ok()?;

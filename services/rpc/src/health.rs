@@ -60,14 +60,19 @@ impl HealthService for Health {
         let HealthCheckRequest { service } = request.into_inner();
         let status = status_of(&self.serving.borrow(), &service);
         match status {
-            ServingStatus::ServiceUnknown => Err(status::to_status(&Refusal::new(Reason::ServiceUnknown), None)),
+            ServingStatus::ServiceUnknown => {
+                Err(status::to_status(&Refusal::new(Reason::ServiceUnknown), None))
+            }
             ServingStatus::Unknown | ServingStatus::Serving | ServingStatus::NotServing => {
                 Ok(Response::new(response(status)))
             }
         }
     }
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let HealthCheckRequest { service } = request.into_inner();
         let mut last = None;
         let changes = WatchStream::new(self.serving.clone()).filter_map(move |serving| {
@@ -113,7 +118,10 @@ mod tests {
         }
         tell.send_replace(serving(true, &["a.B"]));
         for service in ["", "a.B"] {
-            assert_eq!(health.check(ask(service)).await.unwrap().into_inner().status(), ServingStatus::Serving);
+            assert_eq!(
+                health.check(ask(service)).await.unwrap().into_inner().status(),
+                ServingStatus::Serving
+            );
         }
         assert_eq!(health.check(ask("a.C")).await.unwrap_err().code(), tonic::Code::NotFound);
     }

@@ -15,4 +15,6 @@ pub mod operations;
 pub mod reflection;
 pub mod refusals;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod unary;

@@ -41,7 +41,9 @@ pub async fn receive(request: Request<Body>, slot: &mut Slot) -> Result<Bytes, R
     match (compressed, gzip) {
         (false, _) => Ok(message),
         (true, true) => frame::inflate(&message),
-        (true, false) => Err(Refusal::with(Reason::FramingInvalid, "a compressed message without grpc-encoding")),
+        (true, false) => {
+            Err(Refusal::with(Reason::FramingInvalid, "a compressed message without grpc-encoding"))
+        }
     }
 }
 
@@ -75,7 +77,9 @@ pub async fn contained<T>(handler: impl Future<Output = T>) -> Result<T, Reason>
 fn check_head(request: &Request<Body>) -> Result<(), Refusal> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     let is_grpc = content_type.is_some_and(|value| {
-        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, b"" | b"+proto") || rest[0] == b';')
+        value
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| matches!(rest, b"" | b"+proto") || rest[0] == b';')
     });
     if request.method() != Method::POST || !is_grpc {
         return Err(Refusal::with(Reason::FramingInvalid, "it must be a POST of application/grpc"));

@@ -80,7 +80,8 @@ async fn shake_hands(
 ) -> Result<(TlsStream<TcpStream>, VerifiedCertificate), ConnectError> {
     let connector = TlsConnector::from(Arc::clone(config));
     let stream = connector.connect(name.clone(), stream).await.map_err(ConnectError::Handshake)?;
-    let certificate = VerifiedCertificate::of_connection(stream.get_ref().1).map_err(ConnectError::Certificate)?;
+    let certificate =
+        VerifiedCertificate::of_connection(stream.get_ref().1).map_err(ConnectError::Certificate)?;
     match certificate.filter(|certificate| servers.accepts(certificate)) {
         Some(certificate) => Ok((stream, certificate)),
         None => Err(ConnectError::Stranger),

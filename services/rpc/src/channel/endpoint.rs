@@ -103,7 +103,9 @@ mod tests {
         for text in ["http://127.0.0.1:5005", "http://[::1]:5005", "http://localhost:5005/"] {
             assert!(matches!(Endpoint::parse(text), Ok(Endpoint::Plain { port: 5005, .. })), "{text}");
         }
-        for text in ["https://pensions.example.kg:8443", "https://10.0.0.1:8443", "https://[2001:db8::1]:8443"] {
+        for text in
+            ["https://pensions.example.kg:8443", "https://10.0.0.1:8443", "https://[2001:db8::1]:8443"]
+        {
             let endpoint = Endpoint::parse(text).unwrap();
             assert!(matches!(endpoint, Endpoint::Tls { port: 8443, .. }), "{text}");
             assert_eq!(endpoint.authority(), text.strip_prefix("https://").unwrap());
@@ -112,14 +114,23 @@ mod tests {
 
     #[test]
     fn plaintext_stays_on_the_machine() {
-        for text in ["http://10.0.0.1:80", "http://pensions.example.kg:80", "http://127.0.0.1.example.kg:80"] {
+        for text in ["http://10.0.0.1:80", "http://pensions.example.kg:80", "http://127.0.0.1.example.kg:80"]
+        {
             assert_eq!(Endpoint::parse(text), Err(EndpointError::NotLoopback), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        let texts = ["", "127.0.0.1:1", "http://127.0.0.1", "ftp://127.0.0.1:1", "https://a:1/path", "https://a:0", "https://u@a:1"];
+        let texts = [
+            "",
+            "127.0.0.1:1",
+            "http://127.0.0.1",
+            "ftp://127.0.0.1:1",
+            "https://a:1/path",
+            "https://a:0",
+            "https://u@a:1",
+        ];
         for text in texts {
             assert_eq!(Endpoint::parse(text), Err(EndpointError::Shape), "{text}");
         }

@@ -58,10 +58,13 @@ pub(super) async fn answer(response: Response<Incoming>) -> Outcome {
         return failed(&status, head.headers);
     }
     let mut body = Trailed { body, trailers: None };
+    // It reads to the end of the body and its trailers, unless the server breaks the framing.
     let message = read_message(&mut body, |_, _| Ok(())).await;
-    while body.trailers.is_none() && body.frame().await.is_some_and(|frame| frame.is_ok()) {}
+    if message.as_ref().is_err_and(|refusal| refusal.reason == Reason::PayloadTooLarge) {
+        return Outcome::TooLarge;
+    }
     let Some(status) = body.trailers.as_ref().and_then(Status::from_header_map) else {
-        return if is_too_large(&message) { Outcome::TooLarge } else { Outcome::Broken };
+        return Outcome::Broken;
     };
     match (status.code(), message) {
         (Code::Ok, Ok(Frame { compressed: false, message })) => {
@@ -72,10 +75,6 @@ pub(super) async fn answer(response: Response<Incoming>) -> Outcome {
     }
 }
 
-fn is_too_large<T>(message: &Result<T, kopuro_core::error::Refusal>) -> bool {
-    message.as_ref().is_err_and(|refusal| refusal.reason == Reason::PayloadTooLarge)
-}
-
 /// The status as the server gave it. Details that contradict it or are too long are left out.
 fn failed(status: &Status, metadata: HeaderMap) -> Outcome {
     let code = status.code() as i32;
@@ -83,7 +82,8 @@ fn failed(status: &Status, metadata: HeaderMap) -> Outcome {
         return Outcome::Broken;
     }
     let details = pb::Status::decode(status.details()).ok();
-    let given = details.is_some_and(|details| details.code == code) && status.details().len() <= STATUS_LEN_MAX;
+    let given =
+        details.is_some_and(|details| details.code == code) && status.details().len() <= STATUS_LEN_MAX;
     let encoded = if given {
         Bytes::copy_from_slice(status.details())
     } else {

@@ -115,8 +115,12 @@ impl Admissions {
         let _ = stream.set_nodelay(true);
         let stream = shake_hands(&admission.acceptor, stream, settings.handshake_limit).await?;
         let (_, connection) = stream.get_ref();
-        let chain: Vec<_> =
-            connection.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
+        let chain: Vec<_> = connection
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|der| der.clone().into_owned())
+            .collect();
         let now = parts.refusals.now();
         let verdict = admission.judge(&chain, now).and_then(|certificate| {
             parts.callers.identify(&certificate, now)?;

@@ -65,7 +65,8 @@ macro_rules! reflection {
                     let caller = caller_of(&request)?;
                     let files = files_for(&self.0, &caller).await.map_err(refused)?;
                     let questions = request.into_inner().take(QUESTIONS_MAX);
-                    let answers = questions.map(move |question| question.map(|question| answer(&files, question)));
+                    let answers =
+                        questions.map(move |question| question.map(|question| answer(&files, question)));
                     Ok(Response::new(Box::pin(answers)))
                 }
             }
@@ -74,7 +75,9 @@ macro_rules! reflection {
                 let response = match &question.message_request {
                     Some(MessageRequest::ListServices(_)) => {
                         let service = files.services().map(|name| ServiceResponse { name: name.to_owned() });
-                        MessageResponse::ListServicesResponse(ListServiceResponse { service: service.collect() })
+                        MessageResponse::ListServicesResponse(ListServiceResponse {
+                            service: service.collect(),
+                        })
                     }
                     Some(MessageRequest::FileByFilename(name)) => file(files.by_name(name)),
                     Some(MessageRequest::FileContainingSymbol(symbol)) => file(files.by_symbol(symbol)),

@@ -46,7 +46,10 @@ impl http_body::Body for MessageBody {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         let data = this.pieces.iter_mut().find_map(Option::take).map(Frame::data);
         Poll::Ready(data.or_else(|| this.trailers.take().map(Frame::trailers)).map(Ok))

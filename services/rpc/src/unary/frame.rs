@@ -54,7 +54,9 @@ where
         }
     }
     match prefix {
-        Some((compressed, length)) if received.len() == length => Ok(Frame { compressed, message: received.freeze() }),
+        Some((compressed, length)) if received.len() == length => {
+            Ok(Frame { compressed, message: received.freeze() })
+        }
         Some(_) => Err(framing("the message is shorter than announced")),
         None => Err(framing("no message")),
     }

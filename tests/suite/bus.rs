@@ -31,18 +31,18 @@ use kopuro_trust::random;
 use prost::Message as _;
 
 /// The subsystem codes of the development instance.
-pub const PORTAL: &str = "KG/GOV/70000001/portal";
-pub const PENSIONS: &str = "KG/GOV/70000011/pensions";
-pub const VIOLATIONS: &str = "KG/GOV/70000023/violations";
+pub(crate) const PORTAL: &str = "KG/GOV/70000001/portal";
+pub(crate) const PENSIONS: &str = "KG/GOV/70000011/pensions";
+pub(crate) const VIOLATIONS: &str = "KG/GOV/70000023/violations";
 
 /// The machine's clock with an offset.
 #[derive(Default)]
-pub struct TestClock {
+pub(crate) struct TestClock {
     ahead_ms: AtomicU64,
 }
 
 impl TestClock {
-    pub fn pass(&self, span: Duration) {
+    pub(crate) fn pass(&self, span: Duration) {
         self.ahead_ms.fetch_add(span.as_millis() as u64, Ordering::AcqRel);
     }
 }
@@ -55,7 +55,7 @@ impl Clock for TestClock {
 
 /// Keeps audit events for a test to look at.
 #[derive(Default)]
-pub struct KeptAudit(Mutex<Vec<AuditEvent>>);
+pub(crate) struct KeptAudit(Mutex<Vec<AuditEvent>>);
 
 impl AuditSink for KeptAudit {
     fn record(&self, event: AuditEvent) {
@@ -64,15 +64,15 @@ impl AuditSink for KeptAudit {
 }
 
 impl KeptAudit {
-    pub fn reasons(&self) -> Vec<&'static str> {
+    pub(crate) fn reasons(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(|event| event.reason.name()).collect()
     }
 }
 
 /// Answers as the example systems do, and counts what it was asked.
 #[derive(Default)]
-pub struct CountingDispatcher {
-    pub calls: AtomicUsize,
+pub(crate) struct CountingDispatcher {
+    pub(crate) calls: AtomicUsize,
 }
 
 #[async_trait]
@@ -98,13 +98,13 @@ impl Dispatcher for CountingDispatcher {
 }
 
 /// Engines over one broker.
-pub struct Bus {
-    pub broker: Arc<dyn Broker>,
-    pub clock: Arc<TestClock>,
-    pub audit: Arc<KeptAudit>,
-    pub metrics: Arc<Metrics>,
-    pub development: Development,
-    pub views: Arc<Views>,
+pub(crate) struct Bus {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) audit: Arc<KeptAudit>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) development: Development,
+    pub(crate) views: Arc<Views>,
     contracts: Arc<Contracts>,
     config: Config,
     _folder: tempfile::TempDir,
@@ -112,7 +112,7 @@ pub struct Bus {
 
 impl Bus {
     /// Starts over an embedded broker, seen through `wrap`.
-    pub async fn start(wrap: impl FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker>) -> Self {
+    pub(crate) async fn start(wrap: impl FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::default());
         let at = folder.path().join("instance");
@@ -130,11 +130,11 @@ impl Bus {
     }
 
     /// An engine of the gateway that serves `subsystem`.
-    pub fn engine(&self, subsystem: &str, dispatcher: Arc<dyn Dispatcher>) -> Exchange {
+    pub(crate) fn engine(&self, subsystem: &str, dispatcher: Arc<dyn Dispatcher>) -> Exchange {
         Exchange::new(self.parts(subsystem), dispatcher)
     }
 
-    pub fn parts(&self, subsystem: &str) -> Parts {
+    pub(crate) fn parts(&self, subsystem: &str) -> Parts {
         Parts {
             broker: Arc::clone(&self.broker),
             views: Arc::clone(&self.views),
@@ -201,12 +201,12 @@ async fn publish_contracts(broker: &dyn Broker, contracts: &Arc<Contracts>, inst
     }
 }
 
-pub fn subsystem(text: &str) -> SubsystemId {
+pub(crate) fn subsystem(text: &str) -> SubsystemId {
     SubsystemId::parse(text).unwrap()
 }
 
 /// A call of the portal that any pensioner's page makes.
-pub fn pension_call(bus: &Bus) -> Call {
+pub(crate) fn pension_call(bus: &Bus) -> Call {
     let message = socialfund::v1::GetPensionInfoRequest {
         pin: PERSON.pin.into(),
         requesting_organisation: "KG/GOV/70000001".into(),
@@ -216,7 +216,7 @@ pub fn pension_call(bus: &Bus) -> Call {
 }
 
 /// A call that books money, under a request id of its own.
-pub fn payment_call(bus: &Bus) -> Call {
+pub(crate) fn payment_call(bus: &Bus) -> Call {
     let message = traffic::v1::RegisterPaymentRequest {
         payment_number: "204118204417".into(),
         payer_pin: PERSON.pin.into(),
@@ -242,12 +242,12 @@ fn call(bus: &Bus, path: &str, message: Vec<u8>, request: Option<RequestId>) -> 
 }
 
 /// A second attempt at a call: another exchange under the same request id.
-pub fn again(bus: &Bus, call: &Call) -> Call {
+pub(crate) fn again(bus: &Bus, call: &Call) -> Call {
     Call { exchange: ExchangeId::new(bus.clock.now(), random::bytes()), ..call.clone() }
 }
 
 /// The bytes of every file beneath a folder, for greps of what a broker keeps.
-pub fn stored_bytes(folder: &Path) -> Vec<u8> {
+pub(crate) fn stored_bytes(folder: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

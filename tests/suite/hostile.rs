@@ -24,7 +24,7 @@ use crate::bus::{
 type Script = Box<dyn FnMut(Record) -> Vec<Record> + Send>;
 
 /// Passes everything on, but for appends to one topic.
-pub struct Hostile {
+pub(crate) struct Hostile {
     inner: Arc<dyn Broker>,
     scripts: Mutex<Vec<(TopicName, Script)>>,
 }

@@ -130,3 +130,6 @@ impl Compiled {
         contract
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,15 +85,17 @@ impl Follower {
         let (notes, notes_high) = tail_notes(broker.as_ref(), &topics.checkpoints).await?;
         let follow = Follow {
             records: broker.tail(&topics.records, StartAt::Earliest).await?,
-            records_high,
+            catching_up_to: (records_high > 0).then_some(records_high),
             notes,
             notes_high,
             started: clock.now(),
+            last_entry: clock.now(),
             broker,
             topics,
             observer: Observer::new(anchor),
             unpublished: 0,
             old: false,
+            warned: false,
             views: Arc::clone(&views),
             metrics,
             clock,
@@ -130,16 +132,21 @@ struct Follow {
     broker: Arc<dyn Broker>,
     topics: Topics,
     records: Box<dyn Tail>,
-    /// Where the log ended when following began; until it is reached, checkpoints cannot be judged.
-    records_high: u64,
+    /// Where the log ended when following began. Until it is reached, checkpoints cannot be judged.
+    catching_up_to: Option<u64>,
     notes: Box<dyn Tail>,
     /// Where the checkpoints ended when following began. Those before may be under keys that have been withdrawn since.
     notes_high: u64,
     started: UnixMillis,
+    last_entry: UnixMillis,
     observer: Observer,
+    /// How many entries were applied since the view was last replaced.
     unpublished: usize,
     /// Whether the view is older than the alarm allows, so that each time is told once.
     old: bool,
+    /// Whether a faulty record has been told of since the last tick: metrics count them all, the log is not for a
+    /// broker to fill.
+    warned: bool,
     views: Arc<Views>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -159,7 +166,7 @@ impl Follow {
         loop {
             tokio::select! {
                 entry = self.records.next() => self.take_entries(entry?).await?,
-                note = self.notes.next(), if self.records_high == 0 => self.take_note(note).await?,
+                note = self.notes.next(), if self.catching_up_to.is_none() => self.take_note(note).await?,
                 _ = ticks.tick() => self.tick(),
             }
         }
@@ -168,14 +175,15 @@ impl Follow {
     /// Applies an entry and those that come right after it, and replaces the view once.
     async fn take_entries(&mut self, first: StoredRecord) -> Result<(), BrokerError> {
         let until = Instant::now() + GATHERING;
+        self.last_entry = self.clock.now();
         self.take_entry(&first);
-        while self.unpublished < BATCH_MAX {
+        for _ in 1..BATCH_MAX {
             match tokio::time::timeout_at(until, self.records.next()).await {
                 Ok(next) => self.take_entry(&next?),
                 Err(_) => break,
             }
         }
-        if self.records_high == 0 || self.unpublished >= BATCH_MAX {
+        if self.catching_up_to.is_none() || self.unpublished >= BATCH_MAX {
             self.publish();
         }
         Ok(())
@@ -183,23 +191,23 @@ impl Follow {
 
     fn take_entry(&mut self, stored: &StoredRecord) {
         let offset = stored.position.offset;
-        if let Err(error) = self.observer.handle_entry(&stored.record.value) {
-            self.metrics.alarm(Alarm::RegistryRecord);
-            tracing::warn!(
-                offset,
-                error = &error as &dyn Error,
-                "an entry of the registry topic is no part of the log"
-            );
+        match self.observer.handle_entry(&stored.record.value) {
+            Ok(_) => self.unpublished += 1,
+            Err(error) => {
+                self.metrics.alarm(Alarm::RegistryRecord);
+                if !std::mem::replace(&mut self.warned, true) {
+                    let error = &error as &dyn Error;
+                    tracing::warn!(offset, error, "an entry of the registry topic is no part of the log");
+                }
+            }
         }
-        self.unpublished += 1;
-        if offset + 1 >= self.records_high {
-            self.records_high = 0;
-        }
+        self.catching_up_to = self.catching_up_to.filter(|end| offset + 1 < *end);
     }
 
     fn publish(&mut self) {
-        self.unpublished = 0;
-        self.views.publish(self.observer.view().clone());
+        if std::mem::take(&mut self.unpublished) > 0 {
+            self.views.publish(self.observer.view().clone());
+        }
         for finding in self.observer.handle_growth(self.clock.now()) {
             self.act_on(finding);
         }
@@ -225,11 +233,8 @@ impl Follow {
 
     fn tick(&mut self) {
         let now = self.clock.now();
-        if self.records_high > 0 && now.since(self.started) > PATIENCE {
-            // The log ends before the broker said it would: what there is has to do.
-            self.records_high = 0;
-            self.publish();
-        }
+        self.warned = false;
+        self.give_up_catching_up(now);
         for finding in self.observer.handle_time(now) {
             self.act_on(finding);
         }
@@ -242,7 +247,15 @@ impl Follow {
         }
     }
 
-    fn act_on(&self, finding: Finding) {
+    /// When the log ends before the broker said that it would, what there is has to do; checkpoints will show what is
+    /// missing.
+    fn give_up_catching_up(&mut self, now: UnixMillis) {
+        if now.since(self.last_entry) > PATIENCE && self.catching_up_to.take().is_some() {
+            self.publish();
+        }
+    }
+
+    fn act_on(&mut self, finding: Finding) {
         match finding {
             Finding::Confirmed(at) => self.views.confirm(at),
             Finding::Contradicted { size } => {
@@ -263,7 +276,9 @@ impl Follow {
             }
             Finding::Forged => {
                 self.metrics.alarm(Alarm::RegistryRecord);
-                tracing::warn!("a checkpoint is signed by nobody who may");
+                if !std::mem::replace(&mut self.warned, true) {
+                    tracing::warn!("a checkpoint is signed by nobody who may");
+                }
             }
             Finding::Early { by } => {
                 let by_ms = by.as_millis();

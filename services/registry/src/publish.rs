@@ -11,6 +11,7 @@
 
 mod log;
 mod refusal;
+mod rollback;
 mod submission;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kopuro_broker::{Broker, BrokerError, Record, StartAt};
+use kopuro_broker::{Broker, BrokerError, Record};
 use kopuro_core::digest::Digest;
 use kopuro_core::error::{Reason, Refusal};
 use kopuro_core::statement::ViewStamp;
@@ -47,8 +48,6 @@ pub use vetting::{InProcessVetter, VetError, Vetted, Vetter};
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// The most submissions taken at a time. **Units:** each may hold 1 MiB.
 const SUBMISSIONS_MAX: usize = 64;
-/// How many of the last checkpoints are looked at for one of a larger log.
-const NOTES_BEFORE: u64 = 16;
 
 /// The keys that the authority delegates to the registry.
 #[derive(Debug)]
@@ -130,7 +129,7 @@ impl Publisher {
         let topics = Topics::of(&instance);
         topics.ensure(broker.as_ref()).await?;
         let log = Log::open(Arc::clone(&broker), topics.records.clone(), anchor, metrics).await?;
-        refuse_rollback(broker.as_ref(), &topics, &log, &log_key).await?;
+        rollback::refuse(broker.as_ref(), &topics.checkpoints, &log, &log_key).await?;
         let publisher = Arc::new(Self {
             broker,
             topics,
@@ -180,7 +179,7 @@ impl Publisher {
         let (places, size) = {
             let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
             let from = usize::try_from(first).map_or(places.len(), |first| first.min(places.len()));
-            (places[from..places.len().min(from + count)].to_vec(), places.len() as u64)
+            (places[from..places.len().min(from.saturating_add(count))].to_vec(), places.len() as u64)
         };
         let entries = log::read(self.broker.as_ref(), &self.topics.records, &places).await;
         Ok((entries.map_err(unavailable)?, size))
@@ -300,29 +299,4 @@ async fn keep_signing(publisher: std::sync::Weak<Publisher>) {
             }
         }
     }
-}
-
-async fn refuse_rollback(
-    broker: &dyn Broker,
-    topics: &Topics,
-    log: &Log,
-    key: &LogKey,
-) -> Result<(), PublishError> {
-    let target = &topics.checkpoints;
-    let bounds = broker.watermarks(target).await?;
-    let start = bounds.high.saturating_sub(NOTES_BEFORE).max(bounds.low);
-    if start == bounds.high {
-        return Ok(());
-    }
-    let mut notes = broker.tail(target, StartAt::Offset(start)).await?;
-    let mut next = start;
-    while next < bounds.high {
-        let stored = log::bounded(notes.next()).await.map_err(|_| PublishError::Incomplete)?;
-        next = stored.position.offset + 1;
-        let Ok(said) = Checkpoint::verify(&stored.record.value, key) else { continue };
-        if log.root_at(said.size).is_some_and(|root| root != said.root) || said.size > log.stamp().size {
-            return Err(PublishError::RolledBack { size: said.size });
-        }
-    }
-    Ok(())
 }

@@ -22,8 +22,8 @@ use kopuro_trust::signing::VerifyingKey;
 
 use crate::anchor::Anchor;
 use crate::record::{
-    AccessRight, Change, Contract, Entry, Gateway, Group, GroupId, Key, KeyPurpose, Member, PackageOwnership,
-    RecordError, Resource, ResourceState, Subsystem, entry_digest,
+    AccessRight, Change, Contract, Entry, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, Member,
+    PackageOwnership, RecordError, Resource, ResourceState, Subsystem, entry_digest,
 };
 
 pub use lookup::Offer;
@@ -71,7 +71,8 @@ pub enum KeyMaterial {
     Sealing(SealingPublicKey),
 }
 
-/// Everything known of the instance at one size of the log.
+/// Everything known of the instance at one size of the log. Cloning it shares what lies beneath the maps, since a view
+/// is cloned for every change that it makes visible.
 #[derive(Clone, Debug)]
 pub struct View {
     anchor: Arc<Anchor>,
@@ -81,13 +82,20 @@ pub struct View {
     subsystems: HashMap<SubsystemId, Arc<Subsystem>>,
     gateways: HashMap<String, Arc<Gateway>>,
     keys: HashMap<KeyId, Arc<KnownKey>>,
-    sealing_keys: HashMap<SubsystemId, Vec<KeyId>>,
+    sealing_keys: HashMap<SubsystemId, Arc<Vec<KeyId>>>,
     packages: HashMap<String, Arc<PackageOwnership>>,
     contracts: HashMap<SubsystemId, Vec<Arc<Contract>>>,
     offers: HashMap<ServiceName, Vec<SubsystemId>>,
     attested: HashSet<Digest>,
-    rights: HashMap<SubsystemId, HashMap<ServiceName, Vec<Arc<AccessRight>>>>,
+    rights: HashMap<SubsystemId, Arc<HashMap<ServiceName, Rights>>>,
     groups: HashMap<GroupId, Arc<HashSet<SubsystemId>>>,
+}
+
+/// The rights to one service of one provider, found by whom they let in: a popular service has thousands.
+#[derive(Clone, Debug, Default)]
+struct Rights {
+    of_subsystems: HashMap<SubsystemId, Vec<Arc<AccessRight>>>,
+    of_groups: Vec<Arc<AccessRight>>,
 }
 
 impl View {
@@ -223,10 +231,12 @@ impl View {
     fn index_sealing_key(&mut self, key: &Key) {
         let before = self.keys.get(&key.id).map_or([].as_slice(), |known| known.key.subsystems.as_slice());
         for dropped in before.iter().filter(|subsystem| !key.subsystems.contains(subsystem)) {
-            self.sealing_keys.entry(dropped.clone()).and_modify(|keys| keys.retain(|id| *id != key.id));
+            self.sealing_keys
+                .entry(dropped.clone())
+                .and_modify(|keys| Arc::make_mut(keys).retain(|id| *id != key.id));
         }
         for subsystem in &key.subsystems {
-            let keys = self.sealing_keys.entry(subsystem.clone()).or_default();
+            let keys = Arc::make_mut(self.sealing_keys.entry(subsystem.clone()).or_default());
             if !keys.contains(&key.id) {
                 keys.push(key.id);
             }
@@ -247,8 +257,12 @@ impl View {
     }
 
     fn set_right(&mut self, right: AccessRight) {
-        let services = self.rights.entry(right.provider.clone()).or_default();
+        let services = Arc::make_mut(self.rights.entry(right.provider.clone()).or_default());
         let rights = services.entry(right.service.clone()).or_default();
+        let rights = match &right.grantee {
+            Grantee::Subsystem(subsystem) => rights.of_subsystems.entry(subsystem.clone()).or_default(),
+            Grantee::Group(_) => &mut rights.of_groups,
+        };
         rights.retain(|known| known.grantee != right.grantee || known.method != right.method);
         rights.push(Arc::new(right));
     }

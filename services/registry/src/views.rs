@@ -85,3 +85,51 @@ impl Views {
         self.size.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, World};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_view_decides_for_as_long_as_it_is_young() {
+        let views = Views::new(World::new().view, MINUTE);
+        let decides = |now| views.deciding(now).map(drop);
+        assert_eq!(decides(NOW), Err(Reason::RegistryUnavailable));
+        views.confirm(NOW);
+        assert_eq!((decides(NOW), decides(NOW.plus(MINUTE))), (Ok(()), Ok(())));
+        let later = NOW.plus(MINUTE).plus(Duration::from_millis(1));
+        assert_eq!(decides(later), Err(Reason::RegistryUnavailable));
+        // An older checkpoint makes the view no older, a newer one makes it young again.
+        views.confirm(NOW.minus(MINUTE));
+        assert_eq!(decides(NOW.plus(MINUTE)), Ok(()));
+        views.confirm(later);
+        assert_eq!(decides(later), Ok(()));
+    }
+
+    #[test]
+    fn a_contradicted_view_decides_nothing_any_more() {
+        let views = Views::new(World::new().view, MINUTE);
+        views.confirm(NOW);
+        views.fail_closed();
+        views.confirm(NOW.plus(MINUTE));
+        views.publish(World::new().view);
+        assert_eq!(views.deciding(NOW.plus(MINUTE)).map(drop), Err(Reason::RegistryUnavailable));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_size_is_woken() {
+        let mut world = World::new();
+        let views = Views::new(world.view.clone(), MINUTE);
+        let size = world.view.stamp().size;
+        assert!(views.reaches(size, Duration::ZERO).await);
+        assert!(!views.reaches(size + 1, Duration::ZERO).await);
+        world.by_authority(crate::compose::member(&world.fund.member, "a title", 3)).unwrap();
+        let (reached, ()) =
+            tokio::join!(views.reaches(size + 1, MINUTE), async { views.publish(world.view.clone()) });
+        assert!(reached);
+        assert_eq!(views.current().stamp().size, size + 1);
+    }
+}

@@ -55,15 +55,22 @@ pub trait Vetter: Send + Sync + 'static {
 ///
 /// **Limits:** a descriptor set that makes the loader overflow its stack or memory ends the process. A short-lived
 /// child process with limits of its own is to take this one's place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InProcessVetter {
     slots: Arc<Semaphore>,
     limit: Duration,
 }
 
+impl InProcessVetter {
+    /// Loads `slots` descriptor sets at a time, for at most `limit` each.
+    pub fn new(slots: usize, limit: Duration) -> Self {
+        Self { slots: Arc::new(Semaphore::new(slots)), limit }
+    }
+}
+
 impl Default for InProcessVetter {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(SLOTS)), limit: LIMIT }
+        Self::new(SLOTS, LIMIT)
     }
 }
 

@@ -61,7 +61,7 @@ impl View {
     /// # Errors
     /// [`Reason::RecipientKeyMissing`].
     pub fn sealing_key(&self, subsystem: &SubsystemId, now: UnixMillis) -> Result<&SealingPublicKey, Reason> {
-        let ids = self.sealing_keys.get(subsystem).map_or([].as_slice(), Vec::as_slice);
+        let ids = self.sealing_keys.get(subsystem).map_or([].as_slice(), |ids| ids.as_slice());
         let known = ids.iter().rev().filter_map(|id| self.keys.get(id)).find(|known| fresh(&known.key, now));
         match known.map(|known| &known.material) {
             Some(KeyMaterial::Sealing(key)) => Ok(key),
@@ -176,29 +176,18 @@ impl View {
         self.takes_part(provider)?;
         let rights = self.rights.get(provider).and_then(|services| services.get(method.service()));
         let granted = rights.is_some_and(|rights| {
-            rights.iter().any(|right| self.grants(right, consumer, method, contract_version, now))
+            let own = rights.of_subsystems.get(consumer).map_or([].as_slice(), Vec::as_slice);
+            let by_groups = rights.of_groups.iter().filter(|right| self.lets_in(&right.grantee, consumer));
+            own.iter().chain(by_groups).any(|right| in_force(right, method, contract_version, now))
         });
         if granted { Ok(()) } else { Err(Reason::AccessDenied) }
     }
 
-    fn grants(
-        &self,
-        right: &AccessRight,
-        consumer: &SubsystemId,
-        method: &MethodId,
-        contract_version: u32,
-        now: UnixMillis,
-    ) -> bool {
-        let named = match &right.grantee {
+    fn lets_in(&self, grantee: &Grantee, consumer: &SubsystemId) -> bool {
+        match grantee {
             Grantee::Subsystem(subsystem) => subsystem == consumer,
             Grantee::Group(group) => self.groups.get(group).is_some_and(|group| group.contains(consumer)),
-        };
-        named
-            && right.state == ResourceState::Active
-            && right.method.as_deref().is_none_or(|granted| granted == method.method())
-            && right.not_before.is_none_or(|start| now >= start)
-            && right.not_after.is_none_or(|end| now <= end)
-            && contract_version >= right.contract_version_min
+        }
     }
 
     /// Whether a subsystem and its member are in force.
@@ -245,4 +234,12 @@ impl View {
 
 fn fresh(key: &Key, now: UnixMillis) -> bool {
     key.state == KeyState::Active && (key.not_before..=key.not_after).contains(&now)
+}
+
+fn in_force(right: &AccessRight, method: &MethodId, contract_version: u32, now: UnixMillis) -> bool {
+    right.state == ResourceState::Active
+        && right.method.as_deref().is_none_or(|granted| granted == method.method())
+        && right.not_before.is_none_or(|start| now >= start)
+        && right.not_after.is_none_or(|end| now <= end)
+        && contract_version >= right.contract_version_min
 }

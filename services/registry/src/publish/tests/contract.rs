@@ -14,6 +14,7 @@ use kopuro_proto::registry::v1::{
     GetCheckpointRequest, GetContractRequest, ListRecordsRequest, SubmitRecordRequest,
 };
 use kopuro_telemetry::metrics::Metrics;
+use tokio::sync::Semaphore;
 use tonic::Request;
 
 use super::{open, publisher, reason};
@@ -172,6 +173,55 @@ async fn vetting_tells_the_services_of_one_package() {
     assert_eq!(vetter.vet(pension_descriptors(), &other).await.unwrap().services, []);
     let broken = vetter.vet(Bytes::from_static(b"nonsense"), &other).await;
     assert!(matches!(broken, Err(VetError::Contract(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vetting_is_bounded_in_time_and_number() {
+    let slow = InProcessVetter::new(1, std::time::Duration::ZERO);
+    let vet = |vetter: &InProcessVetter| {
+        let vetter = vetter.clone();
+        async move { vetter.vet(pension_descriptors(), &pension_package()).await }
+    };
+    assert!(matches!(vet(&slow).await, Err(VetError::Slow)));
+    let none = InProcessVetter::new(0, LIMIT);
+    assert!(matches!(vet(&none).await, Err(VetError::Busy)));
+}
+
+/// It waits until it is let go.
+struct Waiting(Semaphore);
+
+#[async_trait]
+impl Vetter for Waiting {
+    async fn vet(&self, _: Bytes, _: &PackageName) -> Result<Vetted, VetError> {
+        let _let_go = self.0.acquire().await.unwrap();
+        Err(VetError::Slow)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submissions_beyond_a_number_are_refused_at_once() {
+    let (_folder, broker) = broker();
+    let world = World::new();
+    drop(publisher(&world, &broker).await);
+    let vetter = Arc::new(Waiting(Semaphore::new(0)));
+    let (anchor, keys, clock) = (world.anchor(), world.publisher_keys(), Arc::new(FixedClock::new()));
+    let vetted_by = Arc::clone(&vetter);
+    let publisher =
+        Publisher::open_with(broker, anchor, keys, clock, Metrics::new(), vetted_by).await.unwrap();
+    let envelope = record(&world, |_| {});
+    let submit = || Box::pin(publisher.submit(envelope.clone(), pension_descriptors()));
+    let mut taken: Vec<_> = (0..64).map(|_| submit()).collect();
+    for submission in &mut taken {
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(submission.as_mut().poll(context)));
+        assert!(polled.await.is_pending());
+    }
+    assert_eq!(reason(submit().await), Reason::Overloaded);
+    vetter.0.add_permits(1_000);
+    for submission in taken {
+        assert_eq!(reason(submission.await), Reason::ContractInvalid);
+    }
+    assert_eq!(reason(submit().await), Reason::ContractInvalid);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,7 @@ pub enum KeyMaterial {
 pub struct View {
     anchor: Arc<Anchor>,
     log: Frontier,
-    revisions: HashMap<String, u64>,
+    revisions: HashMap<Arc<str>, u64>,
     members: HashMap<MemberId, Arc<Member>>,
     subsystems: HashMap<SubsystemId, Arc<Subsystem>>,
     gateways: HashMap<String, Arc<Gateway>>,
@@ -165,7 +165,7 @@ impl View {
             Entry::Change(Change { instance: _, replaces: _, create_time: _, resource }) => {
                 let name = resource.name();
                 self.set(resource)?;
-                self.revisions.insert(name, revision);
+                self.revisions.insert(name.into(), revision);
             }
             Entry::Attestation { instance: _, digest, create_time: _ } => {
                 self.attested.insert(digest);

@@ -69,7 +69,7 @@ impl Edge {
         let timeout = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
         let call = Call { exchange, request: id, consumer, provider, method, context, message, timeout };
         let answered = self.exchange.call(call).await?;
-        Ok(answer::response(&exchange, answered))
+        Ok(answer::response(&exchange, answered, slot))
     }
 
     /// Reads the message, within the time that the call has.

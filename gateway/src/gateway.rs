@@ -98,37 +98,20 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`].
     pub async fn start(settings: GatewaySettings, parts: GatewayParts) -> Result<Self, GatewayError> {
-        let GatewaySettings { id, listen, operations: operations_address, systems, identity, limits } =
-            settings;
+        let GatewaySettings { id, listen, operations, systems, identity, limits } = settings;
         let trust = trust_of(parts.views.current().anchor())?;
         let endpoints: BTreeSet<_> = systems.keys().cloned().collect();
-        let reach = reach(&identity, &trust, &parts, &limits)?;
-        let exchange = Arc::new(Exchange::new(engine_parts(&parts, &limits), Systems::new(systems, &reach)?));
-        let refusals =
-            Refusals::new(Arc::clone(&parts.metrics), Arc::clone(&parts.audit), Arc::clone(&parts.clock));
+        let systems = Systems::new(systems, &reach(&identity, &trust, &parts, &limits)?)?;
+        let exchange = Arc::new(Exchange::new(engine_parts(&parts, &limits), systems));
 
         let (tell_health, health) = watch::channel(Arc::new(Serving::default()));
         let starting = Readiness { ready: false, reasons: vec!["the gateway is starting".to_owned()] };
         let (tell_readiness, readiness) = watch::channel(starting);
-        let edge = Edge {
-            gateway: id.clone(),
-            exchange: Arc::clone(&exchange),
-            views: Arc::clone(&parts.views),
-            refusals: Arc::clone(&refusals),
-            intake: Intake::new(limits.intake),
-            settings: limits.exchange.clone(),
-        };
-        let listener_parts = ListenerParts {
-            router: router(&parts, health, &refusals, edge),
-            callers: Arc::new(RegisteredCallers { views: Arc::clone(&parts.views) }),
-            changes: parts.views.changes(),
-            refusals,
-            metrics: Arc::clone(&parts.metrics),
-        };
+        let listener_parts = listener_parts(&id, &parts, &exchange, health, &limits);
         let listener = Listener::start(listen, (&identity, trust), limits.listener, listener_parts).await?;
-        let operations = Operations::start(operations_address, Arc::clone(&parts.metrics), readiness.clone())
+        let operations = Operations::start(operations, Arc::clone(&parts.metrics), readiness.clone())
             .await
-            .map_err(|error| GatewayError::Operations(operations_address, error))?;
+            .map_err(|error| GatewayError::Operations(operations, error))?;
 
         let draining = CancellationToken::new();
         let (tell_progress, progress) = watch::channel(Progress::default());
@@ -138,20 +121,12 @@ impl Gateway {
             views: Arc::clone(&parts.views),
             endpoints,
         };
-        let watcher = Watcher {
-            broker: Arc::clone(&parts.broker),
-            views: Arc::clone(&parts.views),
-            exchange: Arc::clone(&exchange),
-            clock: Arc::clone(&parts.clock),
-            progress,
-            draining: draining.clone(),
-        };
+        let watcher = watcher(parts, &exchange, progress, &draining);
         let tasks = vec![
             tokio::spawn(server.run(tell_progress, draining.clone())),
             tokio::spawn(watcher.run(Tell { readiness: tell_readiness, health: tell_health })),
         ];
-        let drain_limit = limits.drain;
-        Ok(Self { listener, operations, exchange, readiness, draining, tasks, drain_limit })
+        Ok(Self { listener, operations, exchange, readiness, draining, tasks, drain_limit: limits.drain })
     }
 
     /// The address that systems connect to.
@@ -194,7 +169,48 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.draining.cancel();
+        // The engine's tasks end when they are told to, and telling them is asynchronous.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let exchange = Arc::clone(&self.exchange);
+            runtime.spawn(async move { exchange.drain(Duration::ZERO).await });
+        }
     }
+}
+
+fn listener_parts(
+    id: &str,
+    parts: &GatewayParts,
+    exchange: &Arc<Exchange>,
+    health: watch::Receiver<Arc<Serving>>,
+    limits: &Limits,
+) -> ListenerParts {
+    let GatewayParts { views, audit, metrics, clock, .. } = parts;
+    let refusals = Refusals::new(Arc::clone(metrics), Arc::clone(audit), Arc::clone(clock));
+    let edge = Edge {
+        gateway: id.to_owned(),
+        exchange: Arc::clone(exchange),
+        views: Arc::clone(views),
+        refusals: Arc::clone(&refusals),
+        intake: Intake::new(limits.intake),
+        settings: limits.exchange.clone(),
+    };
+    ListenerParts {
+        router: router(parts, health, &refusals, edge),
+        callers: Arc::new(RegisteredCallers { views: Arc::clone(views) }),
+        changes: views.changes(),
+        refusals,
+        metrics: Arc::clone(metrics),
+    }
+}
+
+fn watcher(
+    parts: GatewayParts,
+    exchange: &Arc<Exchange>,
+    progress: watch::Receiver<Progress>,
+    draining: &CancellationToken,
+) -> Watcher {
+    let GatewayParts { broker, views, clock, .. } = parts;
+    Watcher { broker, views, exchange: Arc::clone(exchange), clock, progress, draining: draining.clone() }
 }
 
 /// The services of the bus itself, guarded, and behind them whatever the registry knows.

@@ -10,7 +10,7 @@ use kopuro_core::error::Side;
 use kopuro_core::id::ExchangeId;
 use kopuro_exchange::Answer;
 use kopuro_rpc::refusals::SIDE;
-use kopuro_rpc::unary;
+use kopuro_rpc::unary::{self, Slot};
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::pb;
@@ -19,8 +19,8 @@ use super::metadata::{
     EFFECT_REQUEST_DIGEST, EXCHANGE_ID, PROVIDER, REQUEST_DIGEST, REQUEST_ID, RESPONSE_DIGEST,
 };
 
-/// The answer to a call.
-pub(super) fn response(exchange: &ExchangeId, answer: Answer) -> Response<Body> {
+/// The answer to a call. A message holds the call's room until the caller has taken it.
+pub(super) fn response(exchange: &ExchangeId, answer: Answer, slot: Slot) -> Response<Body> {
     let Answer { provider, request, request_digest, effect_request_digest, response_digest, payload } =
         answer;
     let evidence: [(&'static str, &dyn Display); 6] = [
@@ -34,7 +34,7 @@ pub(super) fn response(exchange: &ExchangeId, answer: Answer) -> Response<Body> 
     let evidence: HeaderMap =
         evidence.into_iter().map(|(name, value)| header(name, &value.to_string())).collect();
     match payload {
-        Payload::Message(message) => unary::message(message, evidence),
+        Payload::Message(message) => unary::message_in(slot, message, evidence),
         Payload::Failure { status, side } => {
             let mut response = unary::failure(status_of(status, side));
             response.headers_mut().extend(evidence);
@@ -68,6 +68,7 @@ mod tests {
     use kopuro_core::digest::Digest;
     use kopuro_core::id::{RequestId, SubsystemId};
     use kopuro_core::time::UnixMillis;
+    use kopuro_rpc::unary::{Intake, IntakeSettings};
 
     use super::*;
 
@@ -80,7 +81,8 @@ mod tests {
             response_digest: Digest::of(b"3"),
             payload,
         };
-        response(&ExchangeId::new(UnixMillis::new(5), [1; 10]), answer)
+        let slot = Intake::new(IntakeSettings::default()).admit().unwrap();
+        response(&ExchangeId::new(UnixMillis::new(5), [1; 10]), answer, slot)
     }
 
     #[test]

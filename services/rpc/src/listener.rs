@@ -7,24 +7,27 @@
 
 mod admission;
 mod connection;
+mod places;
 mod settings;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use kopuro_telemetry::metrics::Metrics;
 use kopuro_trust::certificate::TrustStore;
 use kopuro_trust::tls::{Identity, TlsError};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::callers::Callers;
 use crate::refusals::Refusals;
 use admission::{Admission, Admissions};
+use places::Places;
 pub use settings::ListenerSettings;
 
 /// How long the accept loop rests after the system could not give it a connection, as when files have run out.
@@ -56,8 +59,10 @@ struct Shared {
     parts: ListenerParts,
     settings: ListenerSettings,
     admissions: Arc<Admissions>,
-    connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    connections: Places,
+    handshakes: Places,
+    /// Whether connections are being closed because all places are taken; it is said once.
+    crowded: AtomicBool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -91,8 +96,9 @@ impl Listener {
         let local_addr = socket.local_addr().map_err(bind)?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Shared {
-            connections: Arc::new(Semaphore::new(settings.connections_max)),
-            handshakes: Arc::new(Semaphore::new(settings.handshakes_max)),
+            connections: Places::new(settings.connections_max),
+            handshakes: Places::new(settings.handshakes_max),
+            crowded: AtomicBool::new(false),
             parts,
             settings,
             admissions: Arc::clone(&admissions),
@@ -144,7 +150,7 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
             taken = socket.accept() => taken,
         };
         match taken {
-            Ok((stream, _)) => take(stream, &shared),
+            Ok((stream, peer)) => take(stream, peer.ip(), &shared),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -153,14 +159,17 @@ async fn accept(socket: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Hands a connection to a task of its own. Beyond the bounds it is closed at once: waiting would let whoever opens the
-/// most connections decide who is served.
-fn take(stream: TcpStream, shared: &Arc<Shared>) {
-    let permits = Arc::clone(&shared.connections)
-        .try_acquire_owned()
-        .and_then(|connection| Ok((connection, Arc::clone(&shared.handshakes).try_acquire_owned()?)));
-    let Ok((connection, handshake)) = permits else {
-        return tracing::warn!("a connection was closed: as many are open as the listener takes");
+/// Hands a connection to a task of its own. Beyond the bounds, of which one address has a share, it is closed at once:
+/// waiting would let whoever opens the most connections decide who is served.
+fn take(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>) {
+    let connection = shared.connections.take(peer);
+    let places = connection.and_then(|connection| Some((connection, shared.handshakes.take(peer)?)));
+    let was_crowded = shared.crowded.swap(places.is_none(), Ordering::AcqRel);
+    let Some((connection, handshake)) = places else {
+        if !was_crowded {
+            tracing::warn!("connections are being closed: all places are taken");
+        }
+        return;
     };
     let shared = Arc::clone(shared);
     let tasks = shared.tasks.clone();

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header
 use kopuro_core::error::{Reason, Refusal};
 use tonic::Status;
 
+use crate::status;
 pub use body::MessageBody;
 pub(crate) use frame::{Frame, read_message};
 pub use intake::{Intake, IntakeSettings, Slot};
@@ -49,15 +50,25 @@ pub async fn receive(request: Request<Body>, slot: &mut Slot) -> Result<Bytes, R
 
 /// The answer with a message and metadata.
 pub fn message(message: Bytes, metadata: HeaderMap) -> Response<Body> {
-    let mut response = Response::new(Body::new(MessageBody::with_ok(message)));
+    answer(MessageBody::with_ok(message), metadata)
+}
+
+/// The answer with a message and metadata. It holds the request's room until the caller has taken it, so that callers
+/// who do not read their answers take no more of the node than others.
+pub fn message_in(slot: Slot, message: Bytes, metadata: HeaderMap) -> Response<Body> {
+    answer(MessageBody::with_ok(message).holding(slot), metadata)
+}
+
+fn answer(body: MessageBody, metadata: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::new(body));
     *response.headers_mut() = metadata;
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response
 }
 
-/// The answer with a status other than OK, and with its metadata.
+/// The answer with a status other than OK, and with its metadata. What would not fit into headers is cut.
 pub fn failure(status: Status) -> Response<Body> {
-    let mut response = status.into_http::<Body>();
+    let mut response = status::fitted(status).into_http::<Body>();
     let takes = HeaderValue::from_static("gzip,identity");
     response.headers_mut().insert(HeaderName::from_static(GRPC_ACCEPT_ENCODING), takes);
     response

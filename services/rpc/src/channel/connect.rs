@@ -17,8 +17,9 @@ use tokio_rustls::client::TlsStream;
 use super::{Endpoint, Security, Servers};
 use crate::unary::MessageBody;
 
-/// How often a silent server is asked whether it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How often a silent server is asked whether it is there, while calls wait. gRPC servers hang up on clients that ask more
+/// than every five minutes (gRPC core and Java, their default `permit_keepalive_time`).
+const KEEP_ALIVE: Duration = Duration::from_secs(310);
 /// How long a server may stay silent after it was asked.
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
 /// The largest header list taken. **Units:** bytes.
@@ -97,7 +98,6 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT)
-        .keep_alive_while_idle(true)
         .max_header_list_size(HEADER_LIST_LEN_MAX);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(ConnectError::Http)?;
     tokio::spawn(async move {

@@ -4,7 +4,6 @@ use std::error::Error as _;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use kopuro_core::content::STATUS_LEN_MAX;
 use kopuro_core::error::Reason;

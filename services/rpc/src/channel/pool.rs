@@ -1,6 +1,6 @@
 //! The connections of a channel: the least busy one is used, and another is opened when all are busy.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -12,6 +12,9 @@ use super::connect::{Connected, connect};
 use super::outcome::{Outcome, answer, refused_unseen};
 use super::{ChannelSettings, Endpoint, Security};
 use crate::unary::MessageBody;
+
+/// How many calls in a row may go unanswered before a connection is taken for dead.
+const UNANSWERED_MAX: u32 = 3;
 
 pub(super) struct Pool {
     endpoint: Endpoint,
@@ -26,13 +29,22 @@ pub(super) struct Pool {
 struct Kept {
     sender: SendRequest<MessageBody>,
     certificate: Option<VerifiedCertificate>,
-    calls: Arc<AtomicUsize>,
+    load: Arc<Load>,
 }
 
 /// A connection lent to one call.
 pub(super) struct Lent {
     sender: SendRequest<MessageBody>,
-    calls: Arc<AtomicUsize>,
+    load: Arc<Load>,
+    answered: bool,
+}
+
+/// What a connection has to do, and whether it does it.
+#[derive(Default)]
+struct Load {
+    calls: AtomicUsize,
+    /// Calls given up since the last answer.
+    unanswered: AtomicU32,
 }
 
 impl Pool {
@@ -64,9 +76,10 @@ impl Pool {
         let (lent, busy, open) = {
             let mut connections = self.lock();
             connections.retain(|kept| self.is_good(kept));
-            let kept = connections.iter().min_by_key(|kept| kept.calls.load(Ordering::Acquire))?;
-            let busy = kept.calls.fetch_add(1, Ordering::AcqRel) + 1;
-            let lent = Lent { sender: kept.sender.clone(), calls: Arc::clone(&kept.calls) };
+            let kept = connections.iter().min_by_key(|kept| kept.load.calls.load(Ordering::Acquire))?;
+            let busy = kept.load.calls.fetch_add(1, Ordering::AcqRel) + 1;
+            let (sender, load) = (kept.sender.clone(), Arc::clone(&kept.load));
+            let lent = Lent { sender, load, answered: false };
             (lent, busy, connections.len())
         };
         if busy > self.settings.calls_per_connection && open < self.settings.connections_max {
@@ -87,7 +100,7 @@ impl Pool {
     async fn connect(&self) -> bool {
         match connect(&self.endpoint, &self.security, self.settings.connect_limit).await {
             Ok(Connected { sender, certificate }) => {
-                self.lock().push(Kept { sender, certificate, calls: Arc::default() });
+                self.lock().push(Kept { sender, certificate, load: Arc::default() });
                 true
             }
             Err(error) => {
@@ -104,7 +117,8 @@ impl Pool {
             (Security::Mutual { .. }, None) => false,
             (Security::Plain, _) => true,
         };
-        accepted && !kept.sender.is_closed()
+        let alive = kept.load.unanswered.load(Ordering::Acquire) < UNANSWERED_MAX;
+        accepted && alive && !kept.sender.is_closed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -114,7 +128,10 @@ impl Pool {
 
 impl Lent {
     pub(super) async fn call(mut self, request: Request<MessageBody>) -> Outcome {
-        match self.sender.try_send_request(request).await {
+        let sent = self.sender.try_send_request(request).await;
+        self.answered = true;
+        self.load.unanswered.store(0, Ordering::Release);
+        match sent {
             Ok(response) => answer(response).await,
             Err(mut error) => {
                 // A request that comes back was never written.
@@ -127,6 +144,9 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.calls.fetch_sub(1, Ordering::AcqRel);
+        self.load.calls.fetch_sub(1, Ordering::AcqRel);
+        if !self.answered {
+            self.load.unanswered.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }

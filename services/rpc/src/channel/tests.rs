@@ -78,7 +78,8 @@ async fn a_call_carries_its_message_metadata_and_deadline() {
 }
 
 async fn status_of(status: Status) -> pb::Status {
-    let pair = Pair::new(always(move || unary::failure(status.clone()))).await;
+    // A foreign server, which cuts nothing.
+    let pair = Pair::new(always(move || status.clone().into_http::<Body>())).await;
     match call(&pair.channel(), b"").await {
         Outcome::Answered(Answer::Status(encoded, _)) => pb::Status::decode(encoded).unwrap(),
         outcome => panic!("{outcome:?}"),
@@ -150,7 +151,7 @@ async fn an_answer_over_the_limit_is_not_read() {
 
 #[tokio::test]
 async fn a_server_that_dawdles_is_given_up() {
-    let router = Router::new().fallback(|| std::future::pending::<http::Response<Body>>());
+    let router = Router::new().fallback(std::future::pending::<http::Response<Body>>);
     let pair = Pair::new(router).await;
     let outcome =
         pair.channel().unary("/a.B/C", HeaderMap::new(), Bytes::new(), Duration::from_millis(300)).await;

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// How much a listener takes, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct ListenerSettings {
-    /// The most connections open.
+    /// The most connections open. One address may have a half of them.
     pub connections_max: usize,
-    /// The most handshakes at once.
+    /// The most handshakes at once. One address may have a half of them.
     pub handshakes_max: usize,
     /// How long a handshake may take.
     pub handshake_limit: Duration,
@@ -27,7 +27,7 @@ impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             connections_max: 1024,
-            handshakes_max: 128,
+            handshakes_max: 256,
             handshake_limit: Duration::from_secs(10),
             streams_max: 256,
             keep_alive: Duration::from_secs(30),

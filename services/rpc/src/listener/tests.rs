@@ -11,7 +11,7 @@ use kopuro_core::error::Reason;
 use kopuro_core::time::UnixMillis;
 use kopuro_trust::pki::{CertificatePurpose, Issued, Validity};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::*;
 use crate::callers::Caller;

@@ -57,7 +57,7 @@ layout:
 
 bench: ## Measure the bus against direct gRPC; a table, then JSON
 	@deploy/dev/setup build kafka
-	@deploy/dev/with-kafka cargo bench --locked --package kopuro-benches
+	@deploy/dev/with-kafka cargo run --release --locked --package kopuro-benches -- $(ARGS)
 
 docs: ## Write the pages that are generated from code
 	KOPURO_WRITE_DOCS=1 cargo test --locked --package kopuro-core catalogue

@@ -1,27 +1,23 @@
 //! What carries the calls: nothing but TLS, or the bus on one of its brokers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use kopuro::client::{Client, Connection, trust_store};
+use kopuro::client::{Client, Connection};
 use kopuro::config::Config;
 use kopuro::development::{Development, Options};
-use kopuro::examples::{PERSON, Violations, server};
+use kopuro::examples::server::{self, Systems};
+use kopuro::examples::{PERSON, Violations};
 use kopuro::process::{OpenBroker, Process, open_broker};
-use kopuro_core::digest::KeyId;
 use kopuro_core::time::Clock as _;
 use kopuro_proto::examples::kg::socialfund::v1 as fund;
 use kopuro_proto::examples::kg::socialfund::v1::personal_account_service_server::{
     PersonalAccountService, PersonalAccountServiceServer,
 };
 use kopuro_proto::examples::kg::traffic::v1 as traffic;
-use kopuro_rpc::listener::Listener;
 use kopuro_telemetry::clock::SystemClock;
-use kopuro_trust::pki::spki_of_pem_certificate;
-use kopuro_trust::tls::Identity;
 use prost::Message as _;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -60,7 +56,7 @@ pub(crate) struct Caller {
 /// A carrier at work.
 pub(crate) struct World {
     caller: Arc<Caller>,
-    systems: Vec<Listener>,
+    systems: Systems,
     bus: Option<(Process, OpenBroker)>,
     folder: tempfile::TempDir,
 }
@@ -70,22 +66,9 @@ impl World {
     pub(crate) async fn start(carrier: &Carrier) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let development = Development::create(&folder.path().join("instance"), SystemClock.now())?;
-        let mut systems = Vec::new();
-        let mut endpoints = BTreeMap::new();
-        let served = [
-            ("pensions", "gw-social-fund", accounts()),
-            ("violations", "gw-traffic-police", server::violations(Violations::default())),
-        ];
-        for (code, gateway, router) in served {
-            let files = development.system(code);
-            let identity = Identity::from_pem_files(&files.chain, &files.key)?;
-            let trust = trust_store(&development.tls_authority()).context("the authority cannot be read")?;
-            let pem = std::fs::read(development.gateway(gateway).chain)?;
-            let key = KeyId::of_spki(&spki_of_pem_certificate(&pem)?);
-            let listener = server::serve(&identity, trust, key, router).await?;
-            endpoints.insert(code.to_owned(), format!("https://{}", listener.local_addr()));
-            systems.push(listener);
-        }
+        let served = [("pensions", accounts()), ("violations", server::violations(Violations::default()))];
+        let systems = Systems::start_with(&development, served).await?;
+        let endpoints = systems.endpoints.clone();
         let (bus, endpoint, files) = match carrier {
             Carrier::Direct => {
                 let endpoint = endpoints["pensions"].clone();

@@ -3,28 +3,23 @@
 mod hold;
 mod trail;
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use kopuro_broker::{Broker, StartAt, StoredRecord, TopicPartition, Watermarks};
-use kopuro_core::digest::KeyId;
 use kopuro_core::id::{Instance, SubsystemId};
 use kopuro_core::time::Clock as _;
 use kopuro_core::topic::{InstanceTopic, MemberTopic, SubsystemTopic, TopicName};
-use kopuro_rpc::listener::Listener;
 use kopuro_telemetry::clock::SystemClock;
-use kopuro_trust::pki::spki_of_pem_certificate;
-use kopuro_trust::tls::Identity;
 
 use super::DemoOptions;
 use super::meddler::Meddler;
 use super::report::Screen;
-use crate::client::{Client, ClientError, Connection, trust_store};
+use crate::client::{Client, ClientError, Connection};
 use crate::config::Config;
-use crate::development::{AGENCIES, Agency, Development, INSTANCE, Options};
-use crate::examples::{Violations, server};
+use crate::development::{Agency, Development, INSTANCE, Options};
+use crate::examples::Violations;
+use crate::examples::server::Systems;
 use crate::process::{OpenBroker, Process, open_broker};
 pub(super) use trail::{AuditTrail, DeadLetters};
 
@@ -35,7 +30,7 @@ pub(super) struct World {
     broker: OpenBroker,
     meddler: Arc<Meddler>,
     violations: Violations,
-    systems: Vec<Listener>,
+    systems: Systems,
 }
 
 impl World {
@@ -44,7 +39,8 @@ impl World {
         let development = Development::create(&options.folder, SystemClock.now())?;
         screen.line("starting the agencies' systems");
         let violations = Violations::default();
-        let (systems, endpoints) = start_systems(&development, &violations).await?;
+        let systems = Systems::start(&development, &violations).await?;
+        let endpoints = systems.endpoints.clone();
         development.configure(&Options { kafka: options.kafka.clone(), endpoints, operations: true })?;
         screen.line("starting the broker, the registry and four gateways");
         let config = Config::load(&development.config())?;
@@ -145,39 +141,8 @@ impl World {
     }
 }
 
-async fn start_systems(
-    development: &Development,
-    violations: &Violations,
-) -> anyhow::Result<(Vec<Listener>, BTreeMap<String, String>)> {
-    let (mut systems, mut endpoints) = (Vec::new(), BTreeMap::new());
-    let served = [
-        ("civil-registry", server::civil_registry()),
-        ("pensions", server::pensions()),
-        ("violations", server::violations(violations.clone())),
-    ];
-    for (code, router) in served {
-        let identity = development.system(code);
-        let identity = Identity::from_pem_files(&identity.chain, &identity.key)?;
-        let trust = trust_store(&development.tls_authority()).context("the authority cannot be read")?;
-        let gateway = key_of(&development.gateway(agency_of(code).gateway).chain)?;
-        let listener = server::serve(&identity, trust, gateway, router).await?;
-        endpoints.insert(code.to_owned(), format!("https://{}", listener.local_addr()));
-        systems.push(listener);
-    }
-    Ok((systems, endpoints))
-}
-
-fn key_of(certificate: &Path) -> anyhow::Result<KeyId> {
-    Ok(KeyId::of_spki(&spki_of_pem_certificate(&std::fs::read(certificate)?)?))
-}
-
-fn agency_of(code: &str) -> &'static Agency {
-    let has = |agency: &&Agency| agency.systems.iter().any(|system| system.code == code);
-    AGENCIES.iter().find(has).expect("every example system belongs to an agency")
-}
-
 fn subsystem(code: &str) -> SubsystemId {
-    let agency = agency_of(code);
+    let agency = Agency::of_system(code).expect("every example system belongs to an agency");
     let system = agency.systems.iter().find(|system| system.code == code);
     agency.subsystem(system.expect("the agency was found by its system"))
 }

@@ -55,6 +55,11 @@ pub struct Right {
 }
 
 impl Agency {
+    /// The agency that has a system with this code.
+    pub fn of_system(code: &str) -> Option<&'static Self> {
+        AGENCIES.iter().find(|agency| agency.systems.iter().any(|system| system.code == code))
+    }
+
     /// The member's identifier.
     pub fn member(&self) -> MemberId {
         MemberId::parse(&format!("{INSTANCE}/GOV/{}", self.code)).expect("the agency's code is valid")

@@ -1,8 +1,10 @@
 //! Serving the example systems over mutual TLS, to their own gateway only.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use axum::Router;
 use kopuro_core::digest::KeyId;
 use kopuro_core::error::Reason;
@@ -18,9 +20,13 @@ use kopuro_telemetry::audit::{AuditEvent, AuditSink};
 use kopuro_telemetry::clock::SystemClock;
 use kopuro_telemetry::metrics::Metrics;
 use kopuro_trust::certificate::{TrustStore, VerifiedCertificate};
+use kopuro_trust::pki::spki_of_pem_certificate;
 use kopuro_trust::tls::Identity;
 use tokio::sync::watch;
 use tonic::service::Routes;
+
+use crate::client::trust_store;
+use crate::development::{Agency, Development};
 
 use super::{CivilRegistry, Pensions, PersonalAccounts, Violations};
 
@@ -40,11 +46,53 @@ pub fn civil_registry() -> Router {
     Routes::new(CivilRegistryServiceServer::new(CivilRegistry::default())).into_axum_router()
 }
 
+/// Example systems at work, each behind the certificate that a development instance made for it.
+pub struct Systems {
+    /// Where each serves, by its subsystem's code.
+    pub endpoints: BTreeMap<String, String>,
+    _listeners: Vec<Listener>,
+}
+
+impl Systems {
+    /// The systems of the example agencies.
+    ///
+    /// # Errors
+    /// As [`Self::start_with`].
+    pub async fn start(development: &Development, payments: &Violations) -> anyhow::Result<Self> {
+        let served = [
+            ("civil-registry", civil_registry()),
+            ("pensions", pensions()),
+            ("violations", violations(payments.clone())),
+        ];
+        Self::start_with(development, served).await
+    }
+
+    /// Systems of a development instance, by subsystem code, each let in by its agency's gateway only.
+    ///
+    /// # Errors
+    /// When a certificate of the instance cannot be used, or no port is free.
+    pub async fn start_with(
+        development: &Development,
+        served: impl IntoIterator<Item = (&str, Router)>,
+    ) -> anyhow::Result<Self> {
+        let trust = trust_store(&development.tls_authority()).context("the authority cannot be read")?;
+        let (mut endpoints, mut listeners) = (BTreeMap::new(), Vec::new());
+        for (code, router) in served {
+            let files = development.system(code);
+            let identity = Identity::from_pem_files(&files.chain, &files.key)?;
+            let agency = Agency::of_system(code).context("an example system belongs to an agency")?;
+            let certificate = std::fs::read(development.gateway(agency.gateway).chain)?;
+            let gateway = KeyId::of_spki(&spki_of_pem_certificate(&certificate)?);
+            let listener = serve(&identity, Arc::clone(&trust), gateway, router).await?;
+            endpoints.insert(code.to_owned(), format!("https://{}", listener.local_addr()));
+            listeners.push(listener);
+        }
+        Ok(Self { endpoints, _listeners: listeners })
+    }
+}
+
 /// Serves `router` on a free port of the loopback, to the holder of `gateway_key` only.
-///
-/// # Errors
-/// [`ListenError`].
-pub async fn serve(
+async fn serve(
     identity: &Identity,
     trust: Arc<TrustStore>,
     gateway_key: KeyId,

@@ -120,6 +120,7 @@ impl Gateway {
             exchange: Arc::clone(&exchange),
             views: Arc::clone(&parts.views),
             endpoints,
+            members: parts.replica.members().cloned().collect(),
         };
         let watcher = watcher(parts, &exchange, progress, &draining);
         let tasks = vec![

@@ -68,7 +68,8 @@ impl Watcher {
                 "no recent checkpoint confirms the view of the registry, or one contradicts it".to_owned(),
             );
         }
-        let Progress { wanted, begun } = self.progress.borrow().clone();
+        let Progress { wanted, begun, unattended } = self.progress.borrow().clone();
+        reasons.extend(unattended.iter().map(|member| format!("outcomes for {member} are not read yet")));
         reasons
             .extend(wanted.difference(&begun).map(|subsystem| format!("{subsystem} cannot be served yet")));
         let State { not_yet_serving, calls_in_flight: _, serving: _ } = self.exchange.state();

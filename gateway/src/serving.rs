@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kopuro_core::id::SubsystemId;
+use kopuro_core::id::{MemberId, SubsystemId};
 use kopuro_exchange::Exchange;
 use kopuro_registry::views::Views;
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) wanted: BTreeSet<SubsystemId>,
     /// Those that the engine has been told to serve.
     pub(crate) begun: BTreeSet<SubsystemId>,
+    /// Members whose outcomes are not read yet, so that their calls would have to wait.
+    pub(crate) unattended: BTreeSet<MemberId>,
 }
 
 /// Serves what the registry says, until `stop`.
@@ -29,28 +31,45 @@ pub(crate) struct Server {
     pub(crate) views: Arc<Views>,
     /// The subsystems that have an endpoint.
     pub(crate) endpoints: BTreeSet<SubsystemId>,
+    /// The members that the gateway speaks for.
+    pub(crate) members: BTreeSet<MemberId>,
 }
 
 impl Server {
     /// Follows the registry. Progress is told through `tell`.
     pub(crate) async fn run(self, tell: watch::Sender<Progress>, stop: CancellationToken) {
         let mut changes = self.views.changes();
-        let mut begun = BTreeSet::new();
+        let mut progress = Progress { unattended: self.members.clone(), ..Progress::default() };
         loop {
             changes.mark_unchanged();
-            let wanted = self.wanted();
-            tell.send_replace(Progress { wanted: wanted.clone(), begun: begun.clone() });
-            let serving = self.serve(&wanted, &mut begun);
+            progress.wanted = self.wanted();
+            tell.send_replace(progress.clone());
+            let Progress { wanted, begun, unattended } = &mut progress;
+            let serving = async {
+                self.attend(unattended).await;
+                self.serve(wanted, begun).await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = serving => {}
             }
-            let complete = wanted.is_subset(&begun);
-            tell.send_replace(Progress { wanted, begun: begun.clone() });
+            tell.send_replace(progress.clone());
+            let complete = progress.wanted.is_subset(&progress.begun) && progress.unattended.is_empty();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(AGAIN), if !complete => {}
+            }
+        }
+    }
+
+    /// Reads the outcomes of every member's calls before the first one is made.
+    async fn attend(&self, unattended: &mut BTreeSet<MemberId>) {
+        for member in unattended.clone() {
+            if self.views.current().partitions(&member).is_some()
+                && self.exchange.attend(&member).await.is_ok()
+            {
+                unattended.remove(&member);
             }
         }
     }

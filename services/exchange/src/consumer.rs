@@ -195,7 +195,7 @@ impl Consumer {
     }
 
     /// Sees to it that the outcomes for `member`'s subsystems are read before its first call goes out.
-    async fn follow_replies(&self, member: &MemberId) -> Result<(), Refusal> {
+    pub(crate) async fn follow_replies(&self, member: &MemberId) -> Result<(), Refusal> {
         let followed = {
             let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(replies.entry(member.clone()).or_default())

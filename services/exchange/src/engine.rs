@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kopuro_core::error::Refusal;
-use kopuro_core::id::SubsystemId;
+use kopuro_core::id::{MemberId, SubsystemId};
 
 use crate::consumer::{Answer, Call, Consumer};
 use crate::dispatch::Dispatcher;
@@ -48,6 +48,15 @@ impl Exchange {
     /// [`Answer`], since it is evidence.
     pub async fn call(&self, call: Call) -> Result<Answer, Refusal> {
         self.consumer.call(call).await
+    }
+
+    /// Begins to read the outcomes for `member`'s subsystems, unless it does so already. Without it the member's first
+    /// call begins it, and waits for it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the member's reply topic cannot be had.
+    pub async fn attend(&self, member: &MemberId) -> Result<(), Refusal> {
+        self.consumer.follow_replies(member).await
     }
 
     /// Begins to serve `subsystem`, unless it is served already.

@@ -21,7 +21,7 @@ setup: ## Install what this machine lacks for everything below, and say what cou
 
 demo: ## Build and watch agencies exchange signed requests; ARGS=--hold keeps it running
 	@deploy/dev/setup build
-	@echo "building; the first time takes some minutes"
+	@echo "building; the first time takes some minutes" >&2
 	@cargo build --locked --package kopuro
 	@$(TARGET)/debug/kopuro demo $(ARGS)
 

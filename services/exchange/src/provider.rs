@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition};
+use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition, Watermarks};
 use kopuro_core::id::SubsystemId;
 use kopuro_core::topic::{MemberTopic, SubsystemTopic, TopicName};
 use tokio::sync::{mpsc, watch};
@@ -25,12 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
 use crate::node::{EnsureError, Node};
-use worker::Worker;
+use worker::{WorkEnded, Worker};
 
 /// Records handed to a worker and not yet taken.
 const QUEUE_LEN: usize = 64;
 /// How often offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How often the lag is told.
+const LAG_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait before the group is joined anew.
+const JOIN_AGAIN: Duration = Duration::from_millis(500);
 /// How long requests in work may take when the node drains.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -73,10 +77,11 @@ impl Serving {
         for kind in member_topics {
             node.ensure_topic(&TopicName::of_member(kind, &member), &member).await?;
         }
-        let subscription = node.parts.broker.subscribe(&format!("provide.{topic}"), &[topic]).await?;
+        let group = Group { name: format!("provide.{topic}"), topic };
+        let subscription = group.join(&node).await?;
         let (stop, (announce, ready)) = (CancellationToken::new(), watch::channel(false));
         let provider = Arc::new(Provider { node, dispatcher, subsystem });
-        let done = tokio::spawn(run(provider, subscription, announce, stop.clone()));
+        let done = tokio::spawn(run(provider, group, subscription, Arc::new(announce), stop.clone()));
         Ok(Self { stop, ready, done })
     }
 
@@ -107,24 +112,81 @@ impl Drop for Assigned {
     }
 }
 
+/// The consumer group of one call topic.
+struct Group {
+    name: String,
+    topic: TopicName,
+}
+
+impl Group {
+    async fn join(&self, node: &Node) -> Result<Box<dyn Subscription>, BrokerError> {
+        node.parts.broker.subscribe(&self.name, std::slice::from_ref(&self.topic)).await
+    }
+}
+
+/// Why a membership of the group ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The node drains, or the broker was shut down.
+    Stopped,
+    /// A partition could not be served on, or a later owner claimed it while the group still says that it is ours: the
+    /// group is joined anew, and what was not finished is read again.
+    Lost,
+}
+
+/// Serves until it is stopped, joining the group anew whenever a membership is lost.
 async fn run(
     provider: Arc<Provider>,
+    group: Group,
     mut subscription: Box<dyn Subscription>,
-    announce: watch::Sender<bool>,
+    announce: Arc<watch::Sender<bool>>,
     stop: CancellationToken,
 ) {
+    loop {
+        let ended = membership(&provider, &group, subscription, &announce, &stop).await;
+        announce.send_replace(false);
+        if ended == Ended::Stopped {
+            return;
+        }
+        subscription = loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(JOIN_AGAIN) => {}
+            }
+            match group.join(&provider.node).await {
+                Ok(subscription) => break subscription,
+                Err(BrokerError::Closed) => return,
+                Err(error) => tracing::warn!(group = group.name, %error, "the group cannot be joined yet"),
+            }
+        };
+    }
+}
+
+async fn membership(
+    provider: &Arc<Provider>,
+    group: &Group,
+    mut subscription: Box<dyn Subscription>,
+    announce: &Arc<watch::Sender<bool>>,
+    stop: &CancellationToken,
+) -> Ended {
     let mut workers: HashMap<TopicPartition, Assigned> = HashMap::new();
-    let announce = Arc::new(announce);
+    let lost = CancellationToken::new();
     let mut commits = tokio::time::interval(COMMIT_EVERY);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lags = tokio::time::interval(LAG_EVERY);
+    lags.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            () = lost.cancelled() => return Ended::Lost,
             _ = commits.tick() => commit(&*subscription, &mut workers),
+            _ = lags.tick() => tell_lag(provider, group, &workers).await,
             event = subscription.next() => match event {
                 Ok(GroupEvent::Assigned(partitions)) => {
-                    let start = |target: TopicPartition| (target.clone(), assign(&provider, target, &announce));
-                    workers.extend(partitions.into_iter().map(start));
+                    for target in partitions {
+                        let worker = assign(provider, target.clone(), announce, &lost);
+                        workers.insert(target, worker);
+                    }
                 }
                 Ok(GroupEvent::Revoked(partitions)) => {
                     commit(&*subscription, &mut workers);
@@ -134,27 +196,38 @@ async fn run(
                 }
                 Ok(GroupEvent::Record(target, record)) => {
                     if let Some(worker) = workers.get(&target) {
-                        // A worker that has stopped was fenced; its records are the later owner's.
+                        // A worker that has stopped has said that the membership is lost.
                         let _ = worker.records.send(record).await;
                     }
                 }
                 Err(BrokerError::Closed) => break,
                 Err(error) => {
-                    tracing::error!(subsystem = %provider.subsystem, %error, "requests can no longer be read");
-                    break;
+                    tracing::error!(subsystem = %provider.subsystem, %error, "requests cannot be read");
+                    return Ended::Lost;
                 }
             }
         }
     }
     announce.send_replace(false);
     drain(subscription, workers).await;
+    Ended::Stopped
 }
 
-fn assign(provider: &Arc<Provider>, target: TopicPartition, announce: &Arc<watch::Sender<bool>>) -> Assigned {
+fn assign(
+    provider: &Arc<Provider>,
+    target: TopicPartition,
+    announce: &Arc<watch::Sender<bool>>,
+    lost: &CancellationToken,
+) -> Assigned {
     let (records, queue) = mpsc::channel(QUEUE_LEN);
     let (finished, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let worker = Worker::new(Arc::clone(provider), target, Arc::clone(&finished), stop.clone());
-    let done = tokio::spawn(worker.run(queue, Arc::clone(announce)));
+    let (announce, lost) = (Arc::clone(announce), lost.clone());
+    let done = tokio::spawn(async move {
+        if worker.run(queue, announce).await == WorkEnded::Lost {
+            lost.cancel();
+        }
+    });
     Assigned { records, finished, committed: 0, stop, done }
 }
 
@@ -168,6 +241,21 @@ fn commit(subscription: &dyn Subscription, workers: &mut HashMap<TopicPartition,
             }
         }
     }
+}
+
+/// Tells how many requests wait in the broker. What cannot be learned at once is learned the next time.
+async fn tell_lag(provider: &Provider, group: &Group, workers: &HashMap<TopicPartition, Assigned>) {
+    let broker = &provider.node.parts.broker;
+    let mut lag = 0;
+    for (target, worker) in workers {
+        let known =
+            futures::future::join(broker.watermarks(target), broker.committed(&group.name, target)).await;
+        if let (Ok(Watermarks { low, high }), Ok(committed)) = known {
+            let next = committed.unwrap_or(low).max(worker.finished.load(Ordering::Acquire));
+            lag += high.saturating_sub(next);
+        }
+    }
+    provider.node.parts.metrics.set_broker_lag(&provider.subsystem, lag);
 }
 
 async fn drain(subscription: Box<dyn Subscription>, mut workers: HashMap<TopicPartition, Assigned>) {

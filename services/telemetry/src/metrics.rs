@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kopuro_core::error::Reason;
+use kopuro_core::id::SubsystemId;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -129,6 +130,12 @@ struct DirectionLabels {
     direction: Direction,
 }
 
+/// Subsystems that the node serves by its own configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubsystemLabels {
+    subsystem: String,
+}
+
 /// The metrics of one node. Cheap to share; recording takes no lock beyond the first use of a label.
 #[derive(Debug)]
 pub struct Metrics {
@@ -142,7 +149,7 @@ pub struct Metrics {
     duplicates: Counter,
     broker_records: Family<DirectionLabels, Counter>,
     broker_bytes: Family<DirectionLabels, Counter>,
-    broker_lag: Gauge,
+    broker_lag: Family<SubsystemLabels, Gauge>,
     registry_size: Gauge,
     registry_age: Gauge,
     connections: Gauge,
@@ -163,7 +170,7 @@ impl Metrics {
             duplicates: Counter::default(),
             broker_records: Family::default(),
             broker_bytes: Family::default(),
-            broker_lag: Gauge::default(),
+            broker_lag: Family::default(),
             registry_size: Gauge::default(),
             registry_age: Gauge::default(),
             connections: Gauge::default(),
@@ -277,9 +284,10 @@ impl Metrics {
         self.broker_bytes.get_or_create(&DirectionLabels { direction }).inc_by(bytes as u64);
     }
 
-    /// How many requests wait in the broker.
-    pub fn set_broker_lag(&self, records: u64) {
-        self.broker_lag.set(i64::try_from(records).unwrap_or(i64::MAX));
+    /// How many requests to a subsystem of the node's own members wait in the broker.
+    pub fn set_broker_lag(&self, subsystem: &SubsystemId, records: u64) {
+        let labels = SubsystemLabels { subsystem: subsystem.to_string() };
+        self.broker_lag.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 
     /// The view's size and the time since a checkpoint confirmed it.

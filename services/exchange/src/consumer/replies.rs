@@ -1,7 +1,7 @@
 //! Reading a member's reply topic. Every replica tails it and drops what is not its own before any cryptography.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kopuro_broker::{BrokerError, StartAt, StoredRecord, Tail, TopicPartition};
 use kopuro_core::chain::ChainWatch;
@@ -16,6 +16,9 @@ use super::waiting::{Board, Expected, Outcome};
 use crate::inbox::{Received, Verified};
 use crate::node::Node;
 use crate::watch;
+
+/// How long to wait before a partition that could not be read is tried again.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// Begins to read every partition of `member`'s reply topic. When this returns, no outcome of a later request is missed.
 pub(super) async fn follow(node: Arc<Node>, board: Arc<Board>, member: MemberId) -> Result<(), Refusal> {
@@ -47,15 +50,37 @@ struct Reader {
 }
 
 impl Reader {
+    /// Reads for ever. A place that retention has removed is given up for the latest one: the outcomes between are of
+    /// calls that nobody waits for any more.
     async fn run(mut self, mut tail: Box<dyn Tail>) {
+        let mut next = StartAt::Latest;
         loop {
             match tail.next().await {
-                Ok(stored) => self.read(&stored),
+                Ok(stored) => {
+                    next = StartAt::Offset(stored.position.offset + 1);
+                    self.read(&stored);
+                }
                 Err(BrokerError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(target = %self.target, %error, "outcomes can no longer be read");
-                    return;
+                    tracing::warn!(target = %self.target, %error, "outcomes cannot be read; trying again");
+                    let Some(again) = self.again(next).await else { return };
+                    tail = again;
                 }
+            }
+        }
+    }
+
+    /// Another tail from the same place; `None` once the broker is closed.
+    async fn again(&self, next: StartAt) -> Option<Box<dyn Tail>> {
+        let broker = &self.node.parts.broker;
+        let mut start = next;
+        loop {
+            tokio::time::sleep(READ_AGAIN).await;
+            match broker.tail(&self.target, start).await {
+                Ok(tail) => return Some(tail),
+                Err(BrokerError::Closed) => return None,
+                Err(BrokerError::OffsetOutOfRange) => start = StartAt::Latest,
+                Err(error) => tracing::warn!(target = %self.target, %error, "outcomes cannot be read yet"),
             }
         }
     }

@@ -62,6 +62,15 @@ struct Pending {
     span: Span,
 }
 
+/// How a worker's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkEnded {
+    /// Everything given to it is done, or it was told to stop.
+    Finished,
+    /// The partition is not, or no longer, its own to serve.
+    Lost,
+}
+
 pub(super) struct Worker {
     provider: Arc<Provider>,
     secret: Option<Arc<MemberSecret>>,
@@ -120,9 +129,10 @@ impl Worker {
         mut self,
         queue: mpsc::Receiver<StoredRecord>,
         ready: Arc<announce::Sender<bool>>,
-    ) {
+    ) -> WorkEnded {
         let Some(secret) = self.secret.clone() else {
-            return tracing::error!(target = %self.target, "the member's secret is missing; its requests are not served");
+            tracing::error!(target = %self.target, "the member's secret is missing; its requests are not served");
+            return WorkEnded::Finished;
         };
         let stop = self.stop.clone();
         let worked = stop.run_until_cancelled(async {
@@ -130,8 +140,13 @@ impl Worker {
             ready.send_replace(true);
             self.work(&secret, queue, markers, outcomes).await
         });
-        if let Some(Err(error)) = worked.await {
-            tracing::error!(target = %self.target, %error, "a partition is no longer served");
+        match worked.await {
+            Some(Ok(ended)) => ended,
+            None | Some(Err(BrokerError::Closed)) => WorkEnded::Finished,
+            Some(Err(error)) => {
+                tracing::error!(target = %self.target, %error, "the partition is served no longer");
+                WorkEnded::Lost
+            }
         }
     }
 
@@ -171,8 +186,8 @@ impl Worker {
         mut queue: mpsc::Receiver<StoredRecord>,
         mut markers: Box<dyn Tail>,
         mut outcomes: Box<dyn Tail>,
-    ) -> Result<(), BrokerError> {
-        let Some(mut inbox) = self.inbox.take() else { return Ok(()) };
+    ) -> Result<WorkEnded, BrokerError> {
+        let Some(mut inbox) = self.inbox.take() else { return Ok(WorkEnded::Finished) };
         let requests_max = self.provider.node.parts.settings.requests_max;
         let mut open = true;
         while open || self.offsets.len() > 0 {
@@ -189,10 +204,10 @@ impl Worker {
                 () = tokio::time::sleep(tick) => self.arbiter.tick(self.now()),
             }
             if !self.act(secret) {
-                return Ok(());
+                return Ok(WorkEnded::Lost);
             }
         }
-        Ok(())
+        Ok(WorkEnded::Finished)
     }
 
     fn now(&self) -> UnixMillis {

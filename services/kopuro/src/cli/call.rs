@@ -103,8 +103,7 @@ fn split(entry: &str) -> anyhow::Result<(&str, &str)> {
 
 /// A status with the details that the bus gives.
 pub(crate) fn status_json(status: &pb::Status) -> Value {
-    let mut shown =
-        json!({ "code": tonic::Code::from_i32(status.code).description(), "message": status.message });
+    let mut shown = json!({ "code": code_name(status.code), "message": status.message });
     for detail in &status.details {
         match detail.type_url.rsplit('/').next() {
             Some("google.rpc.ErrorInfo") => {
@@ -123,4 +122,27 @@ pub(crate) fn status_json(status: &pb::Status) -> Value {
         }
     }
     shown
+}
+
+/// A code as the gRPC specification writes it, such as `INVALID_ARGUMENT`.
+fn code_name(code: i32) -> String {
+    let mut name = String::new();
+    for letter in format!("{:?}", tonic::Code::from_i32(code)).chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_named_as_in_the_specification() {
+        let names = [3, 4, 14, 99].map(code_name);
+        assert_eq!(names, ["INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! Schemas by server reflection, and JSON by schemas.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::{Client, ClientError};
+
+/// The most files that a server may make this client read.
+const FILES_MAX: usize = 1_000;
 
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
@@ -27,7 +31,7 @@ pub(super) async fn method(
     method.ok_or_else(|| ClientError::NotShown(id.to_string()))
 }
 
-/// The schemas of a service, as the server shows them.
+/// The schemas of a service and all that they import, as the server shows them.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -36,10 +40,32 @@ pub async fn describe(
     service: &str,
     limit: Duration,
 ) -> Result<DescriptorPool, ClientError> {
-    let request = wire::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::FileContainingSymbol(service.to_owned())),
-    };
+    let mut files = BTreeMap::new();
+    let mut asked = vec![MessageRequest::FileContainingSymbol(service.to_owned())];
+    while let Some(request) = asked.pop() {
+        for file in ask(client, service, request, limit).await? {
+            let imported = file.dependency.iter().filter(|name| !files.contains_key(*name));
+            asked.extend(imported.map(|name| MessageRequest::FileByFilename(name.clone())));
+            files.insert(file.name().to_owned(), file);
+        }
+        asked.retain(
+            |request| !matches!(request, MessageRequest::FileByFilename(name) if files.contains_key(name)),
+        );
+        if files.len() > FILES_MAX {
+            return Err(ClientError::Broken);
+        }
+    }
+    let file = files.into_values().collect();
+    DescriptorPool::from_file_descriptor_set(FileDescriptorSet { file }).map_err(|_| ClientError::Broken)
+}
+
+async fn ask(
+    client: &Client,
+    service: &str,
+    request: MessageRequest,
+    limit: Duration,
+) -> Result<Vec<FileDescriptorProto>, ClientError> {
+    let request = wire::ServerReflectionRequest { host: String::new(), message_request: Some(request) };
     let answered = client.unary(REFLECTION, &[], &request, limit).await?;
     let not_shown = || ClientError::NotShown(service.to_owned());
     let response: wire::ServerReflectionResponse = answered.map_err(|_| not_shown())?;
@@ -47,8 +73,7 @@ pub async fn describe(
         return Err(not_shown());
     };
     let files = files.file_descriptor_proto.iter().map(|file| FileDescriptorProto::decode(file.as_slice()));
-    let file = files.collect::<Result<Vec<_>, _>>().map_err(|_| ClientError::Broken)?;
-    DescriptorPool::from_file_descriptor_set(FileDescriptorSet { file }).map_err(|_| ClientError::Broken)
+    files.collect::<Result<_, _>>().map_err(|_| ClientError::Broken)
 }
 
 pub(super) fn from_json(message: MessageDescriptor, json: &str) -> Result<Bytes, ClientError> {

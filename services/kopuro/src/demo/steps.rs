@@ -60,12 +60,12 @@ impl<'a> Demonstration<'a> {
         self.screen.line("A citizen's page asks four registers:");
         let pension = pension_request();
         let called = self.call(&self.portal, PENSION, &pension, &[]).await;
-        self.answered::<fund::GetPensionInfoResponse>("pension", called, |answer| {
+        self.answered::<fund::GetPensionInfoResponse>("pension", &called, |answer| {
             format!("dossier {} since {}", answer.dossiers[0].dossier_number, answer.dossiers[0].from_date)
         });
         let request = fund::GetWorkPeriodInfoRequest { pin: PERSON.pin.into() };
         let called = self.call(&self.portal, WORK_PERIODS, &request, &[]).await;
-        self.answered::<fund::GetWorkPeriodInfoResponse>("work periods", called, |answer| {
+        self.answered::<fund::GetWorkPeriodInfoResponse>("work periods", &called, |answer| {
             format!("{} periods, the first at {}", answer.work_periods.len(), answer.work_periods[0].payer)
         });
         let request = traffic::ListViolationsRequest {
@@ -74,7 +74,7 @@ impl<'a> Demonstration<'a> {
             with_image: true,
         };
         let called = self.call(&self.portal, VIOLATIONS, &request, &[]).await;
-        self.answered::<traffic::ListViolationsResponse>("violations, with photo", called, |answer| {
+        self.answered::<traffic::ListViolationsResponse>("violations, with photo", &called, |answer| {
             let protocol = &answer.protocols[0];
             let photo = protocol.photo.as_ref().map_or(0, Vec::len);
             format!("{}, {} som, photo of {} KB", protocol.article, protocol.amount_tyiyn / 100, photo / 1024)
@@ -82,7 +82,7 @@ impl<'a> Demonstration<'a> {
         let request =
             civil::GetPersonRequest { pin: PERSON.pin.into(), with_documents: true, with_address: true };
         let called = self.call(&self.portal, PERSON_BY_PIN, &request, &[]).await;
-        self.answered::<civil::GetPersonResponse>("civil registry", called, |answer| {
+        self.answered::<civil::GetPersonResponse>("civil registry", &called, |answer| {
             let person = answer.person.unwrap_or_default();
             format!("{} document, registered in {}", person.documents.len(), person.birth_place)
         });
@@ -96,7 +96,7 @@ impl<'a> Demonstration<'a> {
         let metadata = [("kopuro-request-id", id.as_str())];
         let first = self.call(&self.portal, PAYMENT, &request, &metadata).await;
         let receipt = receipt_of(&first);
-        self.answered::<traffic::RegisterPaymentResponse>("fine paid", first, |answer| {
+        self.answered::<traffic::RegisterPaymentResponse>("fine paid", &first, |answer| {
             format!("receipt {}", answer.receipt_number)
         });
         let again = self.call(&self.portal, PAYMENT, &request, &metadata).await;
@@ -120,25 +120,25 @@ impl<'a> Demonstration<'a> {
         self.screen.line("\nWhat must be refused is, with the reason and the side at fault:");
         let malformed = fund::GetPensionInfoRequest { pin: "123".into(), ..pension_request() };
         let called = self.call(&self.portal, PENSION, &malformed, &[]).await;
-        self.refused("malformed PIN", called, Reason::PayloadInvalid, "the contract's rules are checked");
+        self.refused("malformed PIN", &called, Reason::PayloadInvalid, "the contract's rules are checked");
         let mut unknown = pension_request().encode_to_vec();
         unknown.extend([0xfa, 0x3f, 0x01, b'x']);
         let called = self.send(&self.portal, PENSION, unknown.into(), &[], LIMIT).await;
-        self.refused("unknown field", called, Reason::PayloadMalformed, "the wire is scanned strictly");
+        self.refused("unknown field", &called, Reason::PayloadMalformed, "the wire is scanned strictly");
         if let Ok(statistics) = self.world.client("statistics", "gw-portal") {
             let called = self.call(&statistics, PENSION, &pension_request(), &[]).await;
-            self.refused("no access right", called, Reason::AccessDenied, "rights deny by default");
+            self.refused("no access right", &called, Reason::AccessDenied, "rights deny by default");
         }
         if let Ok(foreign) = self.world.client("violations", "gw-portal") {
             let portal = self.world.portal();
             let metadata = [("kopuro-client", portal.as_str())];
             let called = self.call(&foreign, PENSION, &pension_request(), &metadata).await;
             let proved = "a certificate speaks for its own subsystem only";
-            self.refused("another agency's certificate", called, Reason::ClientMismatch, proved);
+            self.refused("another agency's certificate", &called, Reason::ClientMismatch, proved);
         }
         let called = self.call(&self.portal, PAYMENT, &payment_request(), &[]).await;
         let proved = "an effect needs a name, so that it can happen once";
-        self.refused("payment without request id", called, Reason::RequestIdRequired, proved);
+        self.refused("payment without request id", &called, Reason::RequestIdRequired, proved);
     }
 
     /// What the broker's operator may try.
@@ -242,25 +242,25 @@ impl<'a> Demonstration<'a> {
     fn answered<M: Message + Default>(
         &mut self,
         name: &'static str,
-        called: Called,
+        called: &Called,
         tell: impl FnOnce(M) -> String,
     ) {
         let message = called.reply.as_ref().ok().and_then(|reply| reply.result.as_ref().ok());
         let (passed, result) = match message.map(|message| M::decode(message.clone())) {
             Some(Ok(message)) => (true, tell(message)),
-            Some(Err(_)) | None => (false, shortly(&called)),
+            Some(Err(_)) | None => (false, shortly(called)),
         };
         let proved = "validated twice, signed by both gateways, sealed between them";
-        let (latency_ms, exchange_id) = (millis(called.took), exchange_of(&called));
+        let (latency_ms, exchange_id) = (millis(called.took), exchange_of(called));
         self.show(Step { name, passed, result, proved, latency_ms, exchange_id });
     }
 
-    fn refused(&mut self, name: &'static str, called: Called, expected: Reason, proved: &'static str) {
-        let told = reason_of(&called);
+    fn refused(&mut self, name: &'static str, called: &Called, expected: Reason, proved: &'static str) {
+        let told = reason_of(called);
         let side = expected.entry().side.name();
         let passed = told.as_deref() == Some(expected.name());
-        let result = if passed { format!("{expected}, at fault: {side}") } else { shortly(&called) };
-        let (latency_ms, exchange_id) = (millis(called.took), exchange_of(&called));
+        let result = if passed { format!("{expected}, at fault: {side}") } else { shortly(called) };
+        let (latency_ms, exchange_id) = (millis(called.took), exchange_of(called));
         self.show(Step { name, passed, result, proved, latency_ms, exchange_id });
     }
 

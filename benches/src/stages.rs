@@ -57,6 +57,7 @@ pub(crate) fn measure() -> Vec<Stage> {
     let (key, ciphertext) = sealing::seal_content(&message);
     let wrap = sealer.wrap(now, &public, &key, &digest).expect("an epoch begins");
     vec![
+        stage("scan", || method.scan(Direction::Response, black_box(&message)).expect("the answer is valid")),
         stage("scan and rules", || {
             black_box(method.validate(Direction::Response, black_box(&message), now))
                 .expect("the answer is valid");

@@ -119,18 +119,29 @@ impl Method {
         payload: &[u8],
         now: UnixMillis,
     ) -> Result<(), ValidateError> {
-        let Payload { message, plan } = match direction {
-            Direction::Request => &self.input,
-            Direction::Response => &self.output,
-        };
-        let Checks { plans, rules, limits } = &*self.checks;
-        let invalid = |kind, violations| ValidateError::Invalid(Invalid { kind, violations });
-        plans
-            .scan(*plan, payload, limits)
-            .map_err(|violations| invalid(InvalidKind::Structure, violations))?;
+        let Checks { rules, .. } = &*self.checks;
+        self.scan(direction, payload).map_err(ValidateError::Invalid)?;
+        let message = &self.payload(direction).message;
         match rules.evaluate(message, payload, now).map_err(ValidateError::Fault)? {
             violations if violations.is_empty() => Ok(()),
-            violations => Err(invalid(InvalidKind::Rules, violations)),
+            violations => Err(ValidateError::Invalid(Invalid { kind: InvalidKind::Rules, violations })),
+        }
+    }
+
+    /// Checks the structure of a payload alone: the first half of [`Self::validate`].
+    ///
+    /// # Errors
+    /// [`Invalid`] when the bytes are no message of the contract: their sender must act.
+    pub fn scan(&self, direction: Direction, payload: &[u8]) -> Result<(), Invalid> {
+        let Checks { plans, limits, .. } = &*self.checks;
+        let scanned = plans.scan(self.payload(direction).plan, payload, limits);
+        scanned.map_err(|violations| Invalid { kind: InvalidKind::Structure, violations })
+    }
+
+    fn payload(&self, direction: Direction) -> &Payload {
+        match direction {
+            Direction::Request => &self.input,
+            Direction::Response => &self.output,
         }
     }
 }

@@ -27,8 +27,9 @@ use crate::node::Node;
 use crate::outbox::{Address, Draft};
 use waiting::{Board, Outcome};
 
-/// A call that a system makes. Who the consumer is has been authenticated; nothing else has been checked.
-#[derive(Clone, Debug)]
+/// A call that a system makes. Who the consumer is has been authenticated; nothing else has been checked. It has no
+/// `Debug` form, since it holds the message in the clear.
+#[derive(Clone)]
 pub struct Call {
     /// The exchange, drawn by the edge so that every refusal can name it.
     pub exchange: ExchangeId,

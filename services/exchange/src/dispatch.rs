@@ -7,8 +7,9 @@ use kopuro_core::digest::Digest;
 use kopuro_core::id::{ExchangeId, MethodId, RequestId, SubsystemId};
 use kopuro_core::time::UnixMillis;
 
-/// A verified, authorized, valid request on its way to the provider's system.
-#[derive(Clone, Debug)]
+/// A verified, authorized, valid request on its way to the provider's system. It has no `Debug` form, since it holds the
+/// message in the clear.
+#[derive(Clone)]
 pub struct Dispatch {
     /// The exchange.
     pub exchange: ExchangeId,
@@ -30,8 +31,8 @@ pub struct Dispatch {
     pub expire_time: UnixMillis,
 }
 
-/// How the provider's system answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the provider's system answered. It has no `Debug` form, since it holds the message in the clear.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Dispatched {
     /// With a message, in its own bytes.
     Message(Bytes),

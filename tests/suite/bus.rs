@@ -178,7 +178,9 @@ fn attestations(development: &Development, anchor: &Anchor) -> Vec<Vec<u8>> {
     let signer = kopuro_trust::signing::Signer::from_pem_file(&key).unwrap();
     let digests = contract_sources().map(|bytes| kopuro_core::digest::Digest::of(bytes));
     digests
-        .map(|digest| kopuro_registry::compose::sign_attestation(&anchor.instance, &digest, SystemClock.now(), &signer))
+        .map(|digest| {
+            kopuro_registry::compose::sign_attestation(&anchor.instance, &digest, SystemClock.now(), &signer)
+        })
         .collect()
 }
 
@@ -187,7 +189,11 @@ fn contract_sources() -> impl Iterator<Item = &'static [u8]> {
     systems.flat_map(|system| system.contracts).map(|contract| contract.descriptor_set)
 }
 
-async fn publish_contracts(broker: &dyn Broker, contracts: &Arc<Contracts>, instance: &kopuro_core::id::Instance) {
+async fn publish_contracts(
+    broker: &dyn Broker,
+    contracts: &Arc<Contracts>,
+    instance: &kopuro_core::id::Instance,
+) {
     let topic = TopicName::of_instance(InstanceTopic::Contract, instance);
     let settings = TopicSettings { partitions: 1, retention: None, record_bytes_max: 2 << 20 };
     broker.ensure_topic(&topic, &settings).await.unwrap();

@@ -30,7 +30,8 @@ fn reason_of(answer: &Answer) -> String {
         Payload::Failure { status, .. } => {
             let status = tonic_types::pb::Status::decode(status.clone()).unwrap();
             let code = tonic::Code::from_i32(status.code);
-            let status = tonic::Status::with_details(code, status.message.clone(), status.encode_to_vec().into());
+            let status =
+                tonic::Status::with_details(code, status.message.clone(), status.encode_to_vec().into());
             status.get_details_error_info().unwrap().reason
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kopuro_broker::{
-    Appending, Broker, BrokerError, Position, Record, StartAt, Subscription, Tail, TopicPartition, TopicSettings,
-    Watermarks,
+    Appending, Broker, BrokerError, Position, Record, StartAt, Subscription, Tail, TopicPartition,
+    TopicSettings, Watermarks,
 };
 use kopuro_core::content::Payload;
 use kopuro_core::error::Reason;
@@ -75,7 +75,11 @@ impl Broker for Hostile {
         self.inner.tail(target, start).await
     }
 
-    async fn subscribe(&self, group: &str, topics: &[TopicName]) -> Result<Box<dyn Subscription>, BrokerError> {
+    async fn subscribe(
+        &self,
+        group: &str,
+        topics: &[TopicName],
+    ) -> Result<Box<dyn Subscription>, BrokerError> {
         self.inner.subscribe(group, topics).await
     }
 
@@ -255,12 +259,15 @@ async fn injected_and_misplaced_records_are_put_aside() {
     }
     // A genuine request to the traffic police, copied to the Social Fund's topic.
     let (taken, captured) = std::sync::mpsc::channel();
-    stage.bus.broker.ensure_topic(
-        &call_topic(VIOLATIONS),
-        &TopicSettings { partitions: 3, retention: None, record_bytes_max: 8 << 20 },
-    )
-    .await
-    .unwrap();
+    stage
+        .bus
+        .broker
+        .ensure_topic(
+            &call_topic(VIOLATIONS),
+            &TopicSettings { partitions: 3, retention: None, record_bytes_max: 8 << 20 },
+        )
+        .await
+        .unwrap();
     stage.hostile.script(call_topic(VIOLATIONS), move |record| {
         taken.send(record).unwrap();
         vec![]

@@ -1,6 +1,6 @@
 //! The catalogue of errors: every reason the bus gives, with its gRPC code, the side at fault and the remedy.
 //!
-//! Reasons are append-only: a client may depend on each. The table in [`catalogue`] also makes the documentation page.
+//! Reasons are append-only: a client may depend on each. The table behind [`Reason`] also makes the documentation page.
 
 mod catalogue;
 mod refusal;

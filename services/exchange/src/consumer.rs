@@ -122,7 +122,7 @@ impl Consumer {
     async fn exchange(&self, call: Call) -> Result<Answer, Refusal> {
         let checked = self.check(&call).await?;
         self.follow_replies(&call.consumer.member()).await?;
-        let address = self.address(&call, &checked).await?;
+        let address = self.address(&call, &checked)?;
         let Call { exchange, consumer, method, context, message, .. } = call;
         let Checked { view, offer, request, now, expire_time } = checked;
         let draft = Draft {
@@ -187,7 +187,7 @@ impl Consumer {
         Ok(Checked { view, offer, request, now, expire_time: now.plus(life) })
     }
 
-    async fn address(&self, call: &Call, checked: &Checked) -> Result<(TopicPartition, RecordKey), Refusal> {
+    fn address(&self, call: &Call, checked: &Checked) -> Result<(TopicPartition, RecordKey), Refusal> {
         let provider = &checked.offer.provider;
         let topic = TopicName::of_subsystem(SubsystemTopic::Call, provider);
         let key = RecordKey::of_request(&call.consumer, &[], &checked.request);

@@ -9,8 +9,9 @@ use opentelemetry::trace::{
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Span;
+use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
@@ -73,9 +74,15 @@ pub fn init(settings: &TraceSettings) -> Result<TraceGuard, TraceError> {
         .transpose()?;
     let traces = provider
         .as_ref()
-        .map(|provider| tracing_opentelemetry::layer::<Registry>().with_tracer(provider.tracer("kopuro")));
+        .map(|provider| tracing_opentelemetry::layer::<Registry>().with_tracer(provider.tracer("kopuro")))
+        .map(|layer| layer.with_filter(filter_fn(is_exchange)));
     tracing_subscriber::registry().with(traces).with(lines.with_filter(filter)).try_init()?;
     Ok(TraceGuard(provider))
+}
+
+/// Traces are of exchanges: the spans of the bus itself, and not what the libraries beneath it do.
+fn is_exchange(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target().starts_with("kopuro")
 }
 
 fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, TraceError> {

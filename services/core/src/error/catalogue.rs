@@ -204,6 +204,9 @@ catalogue! {
     BrokerUnavailable "BROKER_UNAVAILABLE" Unavailable Bus
         "the broker did not take the request; it has certainly not been accepted"
         "call again; operators: check the broker"
+    ProviderAbsent "PROVIDER_ABSENT" Unavailable Provider
+        "the provider's gateway has never been there to take requests; the request has certainly not been accepted"
+        "the provider starts its gateway with the subsystem's endpoint; call again"
     Draining "DRAINING" Unavailable Bus
         "the gateway is shutting down and takes no new calls"
         "call again; another replica answers"
@@ -343,6 +346,7 @@ mod tests {
             Reason::ALL.iter().filter(|r| r.entry().code == Code::Unavailable).collect();
         let before_append = [
             Reason::BrokerUnavailable,
+            Reason::ProviderAbsent,
             Reason::Draining,
             Reason::RegistryUnavailable,
             Reason::ContractUnavailable,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kopuro_broker::AppendError;
+use kopuro_broker::{AppendError, BrokerError};
 use kopuro_core::call::{AppendResult, Arrival, Calls, CannotBegin};
 use kopuro_core::content::Payload;
 use kopuro_core::digest::Digest;
@@ -149,6 +149,10 @@ impl Waiting {
         let (result, reason) = match result {
             Ok(_) => (AppendResult::Appended, None),
             Err(AppendError::Unknown(_)) => (AppendResult::Unknown, None),
+            // The provider's gateway makes the topic of its subsystem.
+            Err(AppendError::NotAppended(BrokerError::Topic(_))) => {
+                (AppendResult::NotAppended, Some(Reason::ProviderAbsent))
+            }
             Err(AppendError::NotAppended(_)) => (AppendResult::NotAppended, Some(Reason::BrokerUnavailable)),
             Err(AppendError::QueueFull) => (AppendResult::NotAppended, Some(Reason::Overloaded)),
             Err(AppendError::TooLarge) => (AppendResult::NotAppended, Some(Reason::PayloadTooLarge)),

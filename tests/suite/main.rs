@@ -3,10 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, and its helpers with it")]
 
 mod bus;
+mod call;
+mod command;
+mod demo;
 mod edge;
 mod exchange;
+mod foreign;
 mod hostile;
+mod kafka;
+mod kill;
 mod layout;
 mod node;
 mod probe;
+mod registry;
 mod wire;

@@ -141,7 +141,7 @@ impl Config {
     /// Reads and checks a file. Paths come back absolute or relative to the working folder.
     ///
     /// # Errors
-    /// [`Faults`]: all of them, in the order of the file.
+    /// [`Faults`]: all of them, but that a value of the wrong type hides what stands behind it.
     pub fn load(path: &Path) -> Result<Self, Faults> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Faults(vec![format!("{} cannot be read: {error}", path.display())]))?;

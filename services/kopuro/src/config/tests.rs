@@ -35,8 +35,9 @@ fn all_unknown_keys_and_wrong_values_are_told_at_once() {
     let text = text.replace("KG/GOV/70000005", "KG/GOV");
     let told = faults(&text);
     assert_eq!(told.len(), 4, "{told:?}");
-    assert!(told[0].contains("gateway.0.typo") && told[1].contains("gateway.0.other_typo"), "{told:?}");
-    assert!(told[2].contains("calls_max") && told[3].contains("member[0].id"), "{told:?}");
+    for expected in ["`gateway.0.typo`", "`gateway.0.other_typo`", "calls_max", "member[0].id"] {
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{expected}: {told:?}");
+    }
 }
 
 #[test]

@@ -16,8 +16,10 @@ use crate::record::{Key, KeyPurpose, KeyState, PackageOwnership, Resource, Resou
 enum MustSign<'a> {
     /// As many of the authority's keys as the anchor asks for.
     Authority,
-    /// The member's administration key, or the authority.
+    /// The member's administration key, and nobody in its stead: nobody else lets callers in to a member's data.
     Member(&'a MemberId),
+    /// The member's administration key, or the authority, which can thereby end a key that its member has lost.
+    MemberOrAuthority(&'a MemberId),
 }
 
 impl View {
@@ -31,6 +33,10 @@ impl View {
         match self.must_sign(resource)? {
             MustSign::Authority => self.check_authority(envelope, create_time),
             MustSign::Member(member) => self.check_member(envelope, member, create_time),
+            MustSign::MemberOrAuthority(member) => match self.check_authority(envelope, create_time) {
+                Ok(()) => Ok(()),
+                Err(_) => self.check_member(envelope, member, create_time),
+            },
         }
     }
 
@@ -60,7 +66,7 @@ impl View {
             | Resource::PackageOwnership(_) => Ok(MustSign::Authority),
             Resource::Key(key) => Ok(match (&key.purpose, &key.member) {
                 (KeyPurpose::Transport | KeyPurpose::Signing | KeyPurpose::Sealing, Some(member)) => {
-                    MustSign::Member(member)
+                    MustSign::MemberOrAuthority(member)
                 }
                 (_, _) => MustSign::Authority,
             }),
@@ -163,11 +169,8 @@ impl View {
         create_time: UnixMillis,
     ) -> Result<(), ApplyError> {
         let [signature] = envelope.signatures.as_slice() else {
-            return self.check_authority(envelope, create_time);
+            return Err(ApplyError::NotAuthorized("one signature of the member is needed"));
         };
-        if self.authority_key(&signature.key_id, create_time).is_some() {
-            return self.check_authority(envelope, create_time);
-        }
         let key = self.administration_key(&signature.key_id, member, create_time);
         let key =
             key.ok_or(ApplyError::NotAuthorized("the signing key is not the member's administration key"))?;

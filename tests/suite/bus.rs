@@ -103,7 +103,6 @@ pub(crate) struct Bus {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) audit: Arc<KeptAudit>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) development: Development,
     pub(crate) views: Arc<Views>,
     contracts: Arc<Contracts>,
     config: Config,
@@ -126,7 +125,7 @@ impl Bus {
         publish_contracts(&*broker, &contracts, &instance).await;
         let config = Config::load(&development.config()).unwrap();
         let (audit, metrics) = (Arc::new(KeptAudit::default()), Metrics::new());
-        Self { broker, clock, audit, metrics, development, views, contracts, config, _folder: folder }
+        Self { broker, clock, audit, metrics, views, contracts, config, _folder: folder }
     }
 
     /// An engine of the gateway that serves `subsystem`.

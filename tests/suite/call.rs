@@ -26,7 +26,7 @@ fn printed(output: &Output) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_takes_json_and_gives_json() {
-    let node = Node::start_with([("pensions", server::pensions())]).await;
+    let node = Node::start([("pensions", server::pensions())]).await;
     let good = json!({
         "pin": PERSON.pin,
         "requesting_organisation": "Citizen portal",

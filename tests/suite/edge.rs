@@ -24,7 +24,7 @@ pub(crate) const PAYMENT: &str = "/kg.traffic.v1.ViolationService/RegisterPaymen
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_gets_its_reason_and_changes_nothing() {
     let probe = Probe::default();
-    let node = Node::start_with([("pensions", probe.router())]).await;
+    let node = Node::start([("pensions", probe.router())]).await;
     let peers = Peers::new(&node);
     for case in cases() {
         let (before, reached) = (node.refusals("Consumer", case.reason).await, probe.calls());
@@ -58,7 +58,7 @@ async fn ask(wire: &Wire, pin: &str, headers: &[(&str, &str)]) -> Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_status_passes_through_as_the_providers() {
-    let node = Node::start_with([("pensions", Probe::default().router())]).await;
+    let node = Node::start([("pensions", Probe::default().router())]).await;
     let seen = ask(&node.wire("portal", "gw-portal").await, ABSENT_PIN, &[]).await;
     assert_eq!(seen.status.code(), Code::NotFound);
     assert_eq!(seen.status.message(), "the register knows no such person");
@@ -69,7 +69,7 @@ async fn a_provider_status_passes_through_as_the_providers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_breaks_its_contract_is_the_providers_fault() {
-    let node = Node::start_with([("pensions", Probe::default().router())]).await;
+    let node = Node::start([("pensions", Probe::default().router())]).await;
     let seen = ask(&node.wire("portal", "gw-portal").await, BROKEN_PIN, &[]).await;
     assert_eq!((seen.reason(), seen.status.code()), (Some(Reason::ResponseInvalid), Code::Internal));
     assert_eq!(seen.side(), "provider");
@@ -82,7 +82,7 @@ async fn a_response_that_breaks_its_contract_is_the_providers_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_is_down_is_named_as_unreachable() {
     let served = [("pensions", Probe::default().router()), ("civil-registry", server::civil_registry())];
-    let mut node = Node::start_with(served).await;
+    let mut node = Node::start(served).await;
     node.take_down("civil-registry");
     let wire = node.wire("portal", "gw-portal").await;
     let request = civil::GetPersonRequest { pin: GOOD_PIN.into(), ..civil::GetPersonRequest::default() };
@@ -99,7 +99,7 @@ async fn a_provider_that_is_down_is_named_as_unreachable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_provider_is_told_what_was_verified_and_nothing_else() {
     let probe = Probe::default();
-    let node = Node::start_with([("pensions", probe.router())]).await;
+    let node = Node::start([("pensions", probe.router())]).await;
     let wire = node.wire("portal", "gw-portal").await;
     let request_id = "0190f5f2-6f3a-7c1e-9a55-2f8d7a4c1b10";
     let headers = [
@@ -143,7 +143,7 @@ async fn the_provider_is_told_what_was_verified_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateways_own_metadata_cannot_be_forged() {
     let probe = Probe::default();
-    let node = Node::start_with([("pensions", probe.router())]).await;
+    let node = Node::start([("pensions", probe.router())]).await;
     let wire = node.wire("portal", "gw-portal").await;
     for forged in
         [EXCHANGE_ID, "kopuro-request-digest", "kopuro-response-digest", "kopuro-effect-request-digest"]

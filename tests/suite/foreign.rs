@@ -23,7 +23,7 @@ const REQUEST_ID: &str = "0190f5f2-6f3a-7c1e-9a55-2f8d7a4c1b10";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_python_client_calls_through_two_gateways() {
     let Some(python) = prerequisite(PYTHON, "the Python client") else { return };
-    let node = Node::start_with([("pensions", server::pensions())]).await;
+    let node = Node::start([("pensions", server::pensions())]).await;
     let answered = call(&node, &python, PERSON.pin).await;
     assert_eq!(answered["code"], "OK", "{answered}");
     assert_eq!(answered["response"]["result_code"], "RESULT_CODE_OK");
@@ -74,7 +74,7 @@ async fn call(node: &Node, python: &str, pin: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_tells_of_the_node_and_of_each_service() {
-    let node = Node::start_with([("pensions", server::pensions())]).await;
+    let node = Node::start([("pensions", server::pensions())]).await;
     let client = node.client("portal", "gw-portal");
     for service in ["", PENSIONS, "kg.traffic.v1.ViolationService"] {
         assert_eq!(health(&client, service).await, Ok(ServingStatus::Serving), "{service:?}");
@@ -93,7 +93,7 @@ async fn health(client: &Client, service: &str) -> Result<ServingStatus, Code> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reflection_shows_a_caller_what_it_may_call() {
-    let node = Node::start_with([("pensions", server::pensions())]).await;
+    let node = Node::start([("pensions", server::pensions())]).await;
     let portal = node.client("portal", "gw-portal");
     let shown = services(&portal).await;
     for service in [PENSIONS, "kg.traffic.v1.ViolationService", "kg.civilregistry.v1.CivilRegistryService"] {

@@ -28,8 +28,11 @@ impl Kafka {
         Some(Self { address: String::from_utf8(output.stdout).unwrap().trim().to_owned(), folder })
     }
 
-    /// The folder of everything that it keeps.
-    pub(crate) fn data(&self) -> &Path {
+    /// Stops it, so that everything it keeps is in its files, and gives their folder.
+    pub(crate) async fn at_rest(&self) -> &Path {
+        let folder = self.folder.path().to_owned();
+        let stopped = tokio::task::spawn_blocking(move || script(&folder, "stop")).await.unwrap();
+        assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
         self.folder.path()
     }
 }

@@ -16,4 +16,6 @@ mod layout;
 mod node;
 mod probe;
 mod registry;
+mod secrecy;
+mod trace;
 mod wire;

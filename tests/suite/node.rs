@@ -10,7 +10,7 @@ use axum::Router;
 use kopuro::client::{Client, Connection};
 use kopuro::config::Config;
 use kopuro::development::{Development, Options};
-use kopuro::examples::server::{self, Systems};
+use kopuro::examples::server::Systems;
 use kopuro::process::{OpenBroker, Process, open_broker};
 use kopuro_core::error::Reason;
 use kopuro_core::time::Clock as _;
@@ -33,13 +33,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The example systems over an embedded broker.
-    pub(crate) async fn start() -> Self {
-        Self::start_with([("pensions", server::pensions())]).await
-    }
-
     /// These systems over an embedded broker.
-    pub(crate) async fn start_with(served: impl IntoIterator<Item = (&'static str, Router)>) -> Self {
+    pub(crate) async fn start(served: impl IntoIterator<Item = (&'static str, Router)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let development = Development::create(&folder.path().join("instance"), SystemClock.now()).unwrap();
         let (mut systems, mut endpoints) = (BTreeMap::new(), BTreeMap::new());

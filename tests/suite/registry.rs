@@ -57,7 +57,7 @@ async fn ask(wire: &Wire) -> Seen {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_right_acts_within_a_second_of_its_record() {
     let probe = Probe::default();
-    let node = Node::start_with([("pensions", probe.router())]).await;
+    let node = Node::start([("pensions", probe.router())]).await;
     let statistics = node.wire("statistics", "gw-portal").await;
     assert_eq!(ask(&statistics).await.reason(), Some(Reason::AccessDenied));
 
@@ -96,7 +96,7 @@ async fn a_right_acts_within_a_second_of_its_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_loses_its_open_connection_and_every_call() {
     let probe = Probe::default();
-    let node = Node::start_with([("pensions", probe.router())]).await;
+    let node = Node::start([("pensions", probe.router())]).await;
     let open = node.wire("portal", "gw-portal").await;
     assert_eq!(ask(&open).await.status.code(), Code::Ok);
     let bystander = node.wire("statistics", "gw-portal").await;

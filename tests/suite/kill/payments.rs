@@ -41,11 +41,6 @@ impl Ledger {
         self.0.lock().unwrap().clone()
     }
 
-    /// How many payments have been answered.
-    pub(super) fn answered(&self) -> usize {
-        self.0.lock().unwrap().values().flatten().count()
-    }
-
     fn note(&self, request: &str, outcome: Option<Outcome>) {
         let mut payments = self.0.lock().unwrap();
         let known = payments.entry(request.to_owned()).or_default();

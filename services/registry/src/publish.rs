@@ -196,9 +196,13 @@ impl Publisher {
         let unattested = contract.filter(|contract| !attested && contract.state == ResourceState::Active);
         if let Some(contract) = unattested {
             self.vet(contract, submission).await?;
-            self.append_descriptor_set(contract, submission).await?;
         }
         let mut log = self.log.lock().await;
+        // While this one was vetted, another may have brought the same descriptor set.
+        let unattested = unattested.filter(|contract| !log.is_attested(&contract.digest));
+        if let Some(contract) = unattested {
+            self.append_descriptor_set(contract, submission).await?;
+        }
         let revision = log.append(submission.envelope()).await?;
         if let Some(contract) = unattested {
             self.attest(&mut log, &contract.digest).await?;
@@ -245,9 +249,6 @@ impl Publisher {
     }
 
     async fn attest(&self, log: &mut Log, digest: &Digest) -> Result<(), Refusal> {
-        if log.is_attested(digest) {
-            return Ok(());
-        }
         let (instance, now) = (log.instance(), self.clock.now());
         let attestation = compose::sign_attestation(instance, digest, now, &self.keys.attestation);
         match log.append(&attestation.into()).await {

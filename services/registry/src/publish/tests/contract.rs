@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kopuro_broker::{Broker, Record};
 use kopuro_core::digest::Digest;
 use kopuro_core::error::Reason;
 use kopuro_core::id::{PackageName, ServiceName};
@@ -28,7 +29,7 @@ use crate::testing::{
 };
 use crate::topics::Topics;
 
-async fn follow(world: &World, broker: &Arc<dyn kopuro_broker::Broker>) -> Following {
+async fn follow(world: &World, broker: &Arc<dyn Broker>) -> Following {
     let clock = Arc::new(FixedClock::new());
     let (broker, settings) = (Arc::clone(broker), FollowSettings::default());
     Follower::start(broker, world.anchor(), Metrics::new(), clock, settings).await.unwrap()
@@ -76,7 +77,10 @@ async fn a_descriptor_set_must_be_what_the_record_says() {
     let fewer = record(&world, |contract| drop(contract.services.pop()));
     let more = record(&world, |contract| contract.services.push("kg.socialfund.v1.Invented".into()));
     let resized = record(&world, |contract| contract.size_bytes += 1);
+    let other = with_another_json_name(&set);
+    assert!(kopuro_schema::Contract::load(&other).is_ok() && other.len() == set.len());
     let cases = [
+        (record(&world, |_| {}), other),
         (record(&world, |_| {}), Bytes::new()),
         (record(&world, |_| {}), set.slice(1..)),
         (of_garbage, garbage),
@@ -91,6 +95,15 @@ async fn a_descriptor_set_must_be_what_the_record_says() {
     let empty = broker.watermarks(&Topics::of(&world.anchor().instance).contracts).await.unwrap();
     assert_eq!((publisher.list(0, 500).await.unwrap().1, empty.high), (world.log.len() as u64, 0));
     publisher.submit(record(&world, |_| {}), set).await.unwrap();
+}
+
+/// A contract of the same size that differs in nothing but the name that one field has in JSON.
+fn with_another_json_name(set: &Bytes) -> Bytes {
+    let name = b"resultCode";
+    let place = set.windows(name.len()).position(|window| window == name).unwrap();
+    let mut other = set.to_vec();
+    other[place] = b'R';
+    other.into()
 }
 
 /// It must not be asked.
@@ -187,27 +200,76 @@ async fn vetting_is_bounded_in_time_and_number() {
     assert!(matches!(vet(&none).await, Err(VetError::Busy)));
 }
 
-/// It waits until it is let go.
-struct Waiting(Semaphore);
+/// It says that it was asked, waits until it is let go, and then vets.
+struct Waiting {
+    asked: Semaphore,
+    let_go: Semaphore,
+}
+
+impl Waiting {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { asked: Semaphore::new(0), let_go: Semaphore::new(0) })
+    }
+}
 
 #[async_trait]
 impl Vetter for Waiting {
-    async fn vet(&self, _: Bytes, _: &PackageName) -> Result<Vetted, VetError> {
-        let _let_go = self.0.acquire().await.unwrap();
-        Err(VetError::Slow)
+    async fn vet(&self, descriptor_set: Bytes, package: &PackageName) -> Result<Vetted, VetError> {
+        self.asked.add_permits(1);
+        let _let_go = self.let_go.acquire().await.unwrap();
+        InProcessVetter::default().vet(descriptor_set, package).await
     }
+}
+
+async fn vetted_by(world: &World, broker: &Arc<dyn Broker>, vetter: &Arc<Waiting>) -> Arc<Publisher> {
+    drop(publisher(world, broker).await);
+    let (anchor, keys, clock) = (world.anchor(), world.publisher_keys(), Arc::new(FixedClock::new()));
+    let (broker, vetter) = (Arc::clone(broker), Arc::clone(vetter));
+    Publisher::open_with(broker, anchor, keys, clock, Metrics::new(), vetter).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_goes_on_when_its_caller_goes_away() {
+    let (_folder, broker) = broker();
+    let world = World::new();
+    let vetter = Waiting::new();
+    let publisher = vetted_by(&world, &broker, &vetter).await;
+    let mut submission = Box::pin(publisher.submit(record(&world, |_| {}), pension_descriptors()));
+    tokio::select! {
+        outcome = &mut submission => panic!("{outcome:?}"),
+        asked = soon(vetter.asked.acquire()) => drop(asked.unwrap()),
+    }
+    drop(submission);
+    vetter.let_go.add_permits(1);
+    let Following { views, .. } = &follow(&world, &broker).await;
+    assert!(views.reaches(world.log.len() as u64 + 2, LIMIT).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_during_vetting_is_read_before_appending() {
+    let (_folder, broker) = broker();
+    let world = World::new();
+    let vetter = Waiting::new();
+    let publisher = vetted_by(&world, &broker, &vetter).await;
+    let mut submission = Box::pin(publisher.submit(record(&world, |_| {}), pension_descriptors()));
+    tokio::select! {
+        outcome = &mut submission => panic!("{outcome:?}"),
+        asked = soon(vetter.asked.acquire()) => drop(asked.unwrap()),
+    }
+    let records = Topics::of(&world.anchor().instance).records;
+    let theirs = Record { key: Bytes::new(), value: record(&world, |_| {}), headers: Vec::new() };
+    let position = broker.append(&records, theirs).await.unwrap();
+    vetter.let_go.add_permits(1);
+    assert_eq!(reason(submission.await), Reason::RegistryConflict);
+    assert_eq!(broker.watermarks(&records).await.unwrap().high, position.offset + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn submissions_beyond_a_number_are_refused_at_once() {
     let (_folder, broker) = broker();
     let world = World::new();
-    drop(publisher(&world, &broker).await);
-    let vetter = Arc::new(Waiting(Semaphore::new(0)));
-    let (anchor, keys, clock) = (world.anchor(), world.publisher_keys(), Arc::new(FixedClock::new()));
-    let vetted_by = Arc::clone(&vetter);
-    let publisher =
-        Publisher::open_with(broker, anchor, keys, clock, Metrics::new(), vetted_by).await.unwrap();
+    let vetter = Waiting::new();
+    let publisher = vetted_by(&world, &broker, &vetter).await;
     let envelope = record(&world, |_| {});
     let submit = || Box::pin(publisher.submit(envelope.clone(), pension_descriptors()));
     let mut taken: Vec<_> = (0..64).map(|_| submit()).collect();
@@ -217,11 +279,14 @@ async fn submissions_beyond_a_number_are_refused_at_once() {
         assert!(polled.await.is_pending());
     }
     assert_eq!(reason(submit().await), Reason::Overloaded);
-    vetter.0.add_permits(1_000);
+    // Only one at a time is let go, so that each is vetted while its slot is free.
+    vetter.let_go.add_permits(1);
     for submission in taken {
-        assert_eq!(reason(submission.await), Reason::ContractInvalid);
+        assert_eq!(submission.await, Ok(world.log.len() as u64));
     }
-    assert_eq!(reason(submit().await), Reason::ContractInvalid);
+    assert_eq!(submit().await, Ok(world.log.len() as u64));
+    // Its descriptor set was stored once.
+    assert_eq!(broker.watermarks(&Topics::of(&world.anchor().instance).contracts).await.unwrap().high, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,21 +142,6 @@ async fn another_writers_records_are_read_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_submission_goes_on_when_its_caller_goes_away() {
-    let (_folder, broker) = broker();
-    let world = World::new();
-    let publisher = publisher(&world, &broker).await;
-    let envelope = change(&world, "another title");
-    let mut submission = Box::pin(publisher.submit(envelope.clone(), Bytes::new()));
-    let once = std::future::poll_fn(|context| std::task::Poll::Ready(submission.as_mut().poll(context)));
-    assert!(once.await.is_pending());
-    drop(submission);
-    let mut tail =
-        broker.tail(&topics(&world).records, StartAt::Offset(world.log.len() as u64)).await.unwrap();
-    assert_eq!(soon(tail.next()).await.unwrap().record.value, envelope);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_checkpoint_is_of_what_was_taken() {
     let (_folder, broker) = broker();
     let world = World::new();

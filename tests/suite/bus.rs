@@ -175,7 +175,7 @@ fn founded(development: &Development) -> View {
 fn attestations(development: &Development, anchor: &Anchor) -> Vec<Vec<u8>> {
     let key = development.config().parent().unwrap().join("registry/attestation.key.pem");
     let signer = kopuro_trust::signing::Signer::from_pem_file(&key).unwrap();
-    let digests = contract_sources().map(|bytes| kopuro_core::digest::Digest::of(bytes));
+    let digests = contract_sources().map(kopuro_core::digest::Digest::of);
     digests
         .map(|digest| {
             kopuro_registry::compose::sign_attestation(&anchor.instance, &digest, SystemClock.now(), &signer)

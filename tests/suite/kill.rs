@@ -68,7 +68,7 @@ fn check(till: &Till, ledger: &Ledger) {
         let receipts = journal.get(request).map_or(&[][..], Vec::as_slice);
         assert!(receipts.len() <= 1, "{request} was booked {} times: {receipts:?}", receipts.len());
         match outcome.as_ref().expect("every payment is settled") {
-            Outcome::Receipt(receipt) => assert_eq!(receipts, [receipt.clone()], "{request}"),
+            Outcome::Receipt(receipt) => assert_eq!(receipts, std::slice::from_ref(receipt), "{request}"),
             Outcome::Failed(Reason::DispatchInterrupted) => interrupted += 1,
             Outcome::Failed(Reason::NotDispatched) => assert_eq!(receipts.len(), 0, "{request}"),
             Outcome::Failed(other) => panic!("{request} failed with {other}"),

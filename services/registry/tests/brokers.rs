@@ -70,8 +70,8 @@ impl Authority {
         Self { instance, anchor, signer, keys }
     }
 
-    fn sign(&self, resource: Resource) -> Bytes {
-        compose::sign_record(&self.instance, None, SystemClock.now(), resource, &[&self.signer]).into()
+    fn sign(&self, resource: Resource, signer: &Signer) -> Bytes {
+        compose::sign_record(&self.instance, None, SystemClock.now(), resource, &[signer]).into()
     }
 
     async fn publisher(&self, broker: &Arc<dyn Broker>) -> Arc<Publisher> {
@@ -127,16 +127,21 @@ async fn register_the_police(authority: &Authority, publisher: &Arc<Publisher>) 
     let purposes = [KeyPurpose::Checkpoint, KeyPurpose::Attestation];
     let keys = authority.keys.iter().zip(purposes);
     let keys = keys.map(|(key, purpose)| compose::key(key.spki_der(), purpose, validity.clone()).build());
+    // A contract is the member's own to sign.
+    let administration = signer(&NewKey::signing(SignatureAlgorithm::EcdsaP256Sha256));
+    let spki = administration.public_spki_der();
     let agency = [
         compose::member(&member, "the traffic police", 3),
         compose::subsystem(&system, "violations by plate"),
         compose::package_ownership(&package("kg.traffic"), &member),
+        compose::key(spki, KeyPurpose::Administration, validity.clone()).of_member(&member).build(),
     ];
     for resource in keys.chain(agency) {
-        publisher.submit(authority.sign(resource), Bytes::new()).await.unwrap();
+        publisher.submit(authority.sign(resource, &authority.signer), Bytes::new()).await.unwrap();
     }
     let contract = compose::contract(&system, &package("kg.traffic.v1"), 1, FILE_DESCRIPTOR_SET).unwrap();
-    publisher.submit(authority.sign(contract), Bytes::from_static(FILE_DESCRIPTOR_SET)).await.unwrap()
+    let contract = authority.sign(contract, &administration);
+    publisher.submit(contract, Bytes::from_static(FILE_DESCRIPTOR_SET)).await.unwrap()
 }
 
 /// Waits until the view decides at this size.

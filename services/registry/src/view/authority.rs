@@ -18,7 +18,8 @@ enum MustSign<'a> {
     Authority,
     /// The member's administration key, and nobody in its stead: nobody else lets callers in to a member's data.
     Member(&'a MemberId),
-    /// The member's administration key, or the authority, which can thereby end a key that its member has lost.
+    /// The member's administration key, or the authority, which can thereby end a key that its member has lost, and no
+    /// more: an active key of its own making would speak for the member.
     MemberOrAuthority(&'a MemberId),
 }
 
@@ -66,7 +67,10 @@ impl View {
             | Resource::PackageOwnership(_) => Ok(MustSign::Authority),
             Resource::Key(key) => Ok(match (&key.purpose, &key.member) {
                 (KeyPurpose::Transport | KeyPurpose::Signing | KeyPurpose::Sealing, Some(member)) => {
-                    MustSign::MemberOrAuthority(member)
+                    match key.state {
+                        KeyState::Active => MustSign::Member(member),
+                        KeyState::Retired | KeyState::Revoked => MustSign::MemberOrAuthority(member),
+                    }
                 }
                 (_, _) => MustSign::Authority,
             }),

@@ -80,9 +80,24 @@ fn a_member_sets_what_is_its_own() {
             assert!(refused(&view.clone().apply(&envelope)), "{resource:?}");
         }
         view.clone().apply(&world.sign(resource.clone(), &[&world.fund.administration])).unwrap();
-        // The authority can end a key that its member has lost; it lets nobody in to a member's data.
+        // The authority speaks for no member, and lets nobody in to its data.
         let by_authority = view.clone().apply(&world.sign(resource.clone(), &[&world.authority]));
-        assert_eq!(by_authority.is_ok(), matches!(resource, WireResource::Key(_)), "{resource:?}");
+        assert!(refused(&by_authority), "{resource:?}");
+    }
+}
+
+#[test]
+fn the_authority_ends_a_key_that_its_member_has_lost() {
+    for state in [KeyState::Retired, KeyState::Revoked] {
+        let mut world = World::new();
+        let lost = ecdsa();
+        let systems = std::slice::from_ref(&world.fund.system).to_vec();
+        let record = |world: &World| {
+            key(&lost, KeyPurpose::Transport).of_member(&world.fund.member).for_subsystems(&systems)
+        };
+        world.by_fund(record(&world).build()).unwrap();
+        world.by_authority(record(&world).in_state(state).build()).unwrap();
+        assert!(refused(&world.by_authority(record(&world).build())), "{state:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The edge over real mutual TLS, through two gateways: what is wrong gets its documented reason and changes nothing.
 
 mod cases;
+mod nested;
 
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ const RIGHT: [&str; 7] = [
 ];
 
 /// `kopuro registry set` with a member's administration key.
-async fn set(node: &Node, signed_by: &str, resource: &[&str]) -> Output {
+pub(crate) async fn set(node: &Node, signed_by: &str, resource: &[&str]) -> Output {
     let key = node.development.administration_key(signed_by);
     let signing = [("--anchor", node.development.anchor()), ("--sign", key)];
     registry(node, "set", &signing, resource).await

@@ -164,8 +164,8 @@ fn payloads() -> Vec<Case> {
         malformed("length past the end").message(&[0x0a, 0x7f, b'1']),
         malformed("endless varint").message(&[0xff; 16]),
         malformed("groups 10,000 deep").message(&groups()),
-        payment("messages 10,000 deep").message(&nested(4)),
-        payment("unknown messages 10,000 deep").message(&nested(900)),
+        payment("messages 10,000 deep").message(&nested(4, DEPTH)),
+        payment("unknown messages 10,000 deep").message(&nested(900, DEPTH)),
     ]
 }
 
@@ -262,9 +262,9 @@ fn groups() -> Vec<u8> {
 }
 
 /// Messages within messages, each as the given field.
-fn nested(field: u32) -> Vec<u8> {
+pub(super) fn nested(field: u32, depth: usize) -> Vec<u8> {
     let mut message = Vec::new();
-    for _ in 0..DEPTH {
+    for _ in 0..depth {
         let mut outer = Vec::new();
         prost::encoding::bytes::encode(field, &message, &mut outer);
         message = outer;

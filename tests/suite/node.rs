@@ -44,7 +44,7 @@ impl Node {
             systems.insert(code, started);
         }
         development.configure(&Options { endpoints, operations: true, ..Options::default() }).unwrap();
-        let config = Config::load(&development.config()).unwrap();
+        let config = Config::load(&development.config()).unwrap().on_any_ports();
         let broker = open_broker(&config.broker).await.unwrap();
         let process = Process::start(&config, broker.port()).await.unwrap();
         tokio::time::timeout(READY_LIMIT, process.ready()).await.expect("the bus is ready in time");

@@ -172,6 +172,18 @@ impl Config {
         }
     }
 
+    /// The same, with every port left to the system: for a process that tells its addresses itself. Between choosing a
+    /// free port and listening on it, another process may take it.
+    #[must_use]
+    pub fn on_any_ports(mut self) -> Self {
+        let gateways = self.gateways.iter_mut();
+        let of_gateways =
+            gateways.flat_map(|gateway| [Some(&mut gateway.listen), gateway.operations.as_mut()]);
+        let of_registry = self.registry.iter_mut().map(|registry| Some(&mut registry.listen));
+        of_gateways.chain(of_registry).flatten().for_each(|address| address.set_port(0));
+        self
+    }
+
     fn rebase(&mut self, folder: &Path) {
         let Self { anchor, broker, registry, gateways, telemetry: _ } = self;
         let mut paths = vec![anchor];

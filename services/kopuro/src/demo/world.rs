@@ -43,7 +43,7 @@ impl World {
         let endpoints = systems.endpoints.clone();
         development.configure(&Options { kafka: options.kafka.clone(), endpoints, operations: true })?;
         screen.line("starting the broker, the registry and four gateways");
-        let config = Config::load(&development.config())?;
+        let config = Config::load(&development.config())?.on_any_ports();
         let broker = open_broker(&config.broker).await?;
         let meddler = Meddler::new(broker.port());
         let process = Process::start(&config, Arc::clone(&meddler) as Arc<dyn Broker>).await?;

@@ -10,16 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use kopuro_core::content::{Context, MESSAGE_LEN_MAX};
-use kopuro_core::error::{Reason, Refusal};
+use kopuro_core::content::Context;
 use kopuro_core::id::SubsystemId;
 use kopuro_core::time::Clock;
 use kopuro_exchange::dispatch::{Dispatch, Dispatched, Dispatcher};
 use kopuro_registry::views::Views;
 use kopuro_rpc::channel::{Answer, Channel, ChannelSettings, Endpoint, EndpointError, Outcome, Security};
-use kopuro_rpc::status;
 use kopuro_telemetry::trace;
 use rustls::ClientConfig;
 
@@ -74,27 +71,21 @@ impl Reach {
 impl Dispatcher for Systems {
     async fn dispatch(&self, request: Dispatch) -> Dispatched {
         let Some(channel) = self.channels.get(&request.provider) else { return Dispatched::Unreachable };
-        let left = request.expire_time.since(self.clock.now());
-        if left == Duration::ZERO {
+        let now = self.clock.now();
+        let (begin, left) = (request.not_after.since(now), request.expire_time.since(now));
+        if begin == Duration::ZERO || left == Duration::ZERO {
             return Dispatched::Unreachable;
         }
-        let metadata = metadata(&request);
-        match channel.unary(&request.method.path(), metadata, request.message, left).await {
+        let (path, metadata) = (request.method.path(), metadata(&request));
+        match channel.unary_beginning(&path, metadata, request.message, left, begin).await {
             Outcome::Answered(Answer::Message(message, _)) => Dispatched::Message(message),
             Outcome::Answered(Answer::Status(status, _)) => Dispatched::Status(status),
             Outcome::NotSent => Dispatched::Unreachable,
             Outcome::TimedOut => Dispatched::TimedOut,
             Outcome::Broken => Dispatched::Broken,
-            Outcome::TooLarge => Dispatched::Status(too_large(&request.exchange)),
+            Outcome::TooLarge => Dispatched::TooLarge,
         }
     }
-}
-
-/// The status of a response that is larger than the bus carries; its message was not read.
-fn too_large(exchange: &kopuro_core::id::ExchangeId) -> Bytes {
-    let detail = format!("it is larger than {MESSAGE_LEN_MAX} bytes");
-    let refusal = Refusal::with(Reason::ResponseInvalid, detail);
-    Bytes::copy_from_slice(status::to_status(&refusal, Some(exchange)).details())
 }
 
 fn metadata(request: &Dispatch) -> HeaderMap {
@@ -156,8 +147,9 @@ mod tests {
                 purpose: "назначение пенсии".into(),
                 ..Context::default()
             },
-            message: Bytes::new(),
+            message: bytes::Bytes::new(),
             request_digest: Digest::of(b"request"),
+            not_after: UnixMillis::new(10),
             expire_time: UnixMillis::new(10),
         };
         let headers = metadata(&request);

@@ -27,6 +27,9 @@ use crate::node::Node;
 use crate::outbox::{Address, Draft};
 use waiting::{Board, Outcome};
 
+/// How long before a caller's deadline it is told that no outcome has come.
+const TELL_BEFORE: Duration = Duration::from_millis(100);
+
 /// A call that a system makes. Who the consumer is has been authenticated; nothing else has been checked. It has no
 /// `Debug` form, since it holds the message in the clear.
 #[derive(Clone)]
@@ -120,8 +123,16 @@ impl Consumer {
     }
 
     async fn exchange(&self, call: Call) -> Result<Answer, Refusal> {
-        let checked = self.check(&call).await?;
-        self.follow_replies(&call.consumer.member()).await?;
+        let started = Instant::now();
+        let settings = &self.node.parts.settings;
+        let life = call.timeout.unwrap_or(settings.deadline_default).min(settings.request_life_max);
+        let prepared = async {
+            self.follow_replies(&call.consumer.member()).await?;
+            self.check(&call, started, life).await
+        };
+        // What is not appended by then has no effect.
+        let prepared = tokio::time::timeout(life, prepared).await;
+        let checked = prepared.map_err(|_| Refusal::new(Reason::Expired))??;
         let address = self.address(&call, &checked)?;
         let Call { exchange, consumer, method, context, message, .. } = call;
         let Checked { view, offer, request, now, expire_time } = checked;
@@ -152,18 +163,18 @@ impl Consumer {
         )?;
         let waiting = waiting.ok_or(Reason::Internal)?;
         let request_digest = sent.digest;
-        let outcome = waiting.outcome(sent, expire_time.since(now), &request).await?;
+        let outcome = waiting.outcome(sent, patience(expire_time.since(now)), &request).await?;
         let Outcome { effect_request_digest, response_digest, payload } = outcome;
         let provider = offer.provider;
         Ok(Answer { provider, request, request_digest, effect_request_digest, response_digest, payload })
     }
 
-    async fn check(&self, call: &Call) -> Result<Checked, Refusal> {
+    async fn check(&self, call: &Call, started: Instant, life: Duration) -> Result<Checked, Refusal> {
         let parts = &self.node.parts;
-        let now = parts.clock.now();
-        let view = parts.views.deciding(now)?;
-        let offer = view.offer(call.method.service(), call.provider.as_ref(), now)?;
+        let view = parts.views.deciding(parts.clock.now())?;
+        let offer = view.offer(call.method.service(), call.provider.as_ref(), parts.clock.now())?;
         let contract = parts.contracts.get(&offer.contract.digest).await?;
+        let now = parts.clock.now();
         let method = contract.method(&call.method).ok_or(Reason::MethodUnknown)?;
         if method.is_streaming() {
             return Err(Reason::MethodStreaming.into());
@@ -179,12 +190,11 @@ impl Consumer {
         let validated = Instant::now();
         method.validate(Direction::Request, &call.message, now).map_err(failure::invalid_request)?;
         parts.metrics.stage(Stage::Validate, validated.elapsed());
-        let life =
-            call.timeout.unwrap_or(parts.settings.deadline_default).min(parts.settings.request_life_max);
-        if life < Duration::from_millis(1) {
+        let left = life.saturating_sub(started.elapsed());
+        if left < Duration::from_millis(1) {
             return Err(Reason::Expired.into());
         }
-        Ok(Checked { view, offer, request, now, expire_time: now.plus(life) })
+        Ok(Checked { view, offer, request, now, expire_time: now.plus(left) })
     }
 
     fn address(&self, call: &Call, checked: &Checked) -> Result<(TopicPartition, RecordKey), Refusal> {
@@ -205,6 +215,12 @@ impl Consumer {
         followed.get_or_try_init(follow).await?;
         Ok(())
     }
+}
+
+/// How long the outcome of a request that lives for `life` is waited for: a little less, so that the answer that tells what
+/// is known of its acceptance reaches a caller whose own timer runs as long.
+fn patience(life: Duration) -> Duration {
+    life - (life / 10).min(TELL_BEFORE)
 }
 
 fn request_id(given: Option<RequestId>, idempotency: Idempotency) -> Result<RequestId, Refusal> {

@@ -8,8 +8,14 @@ use kopuro_telemetry::audit::AuditEvent;
 
 use crate::node::Node;
 
-/// Appends a record, as it was found, to the member's dead-letter topic. Headers tell the reason and where it stood.
-pub(crate) async fn put_aside(node: &Node, subsystem: &SubsystemId, stored: &StoredRecord, reason: Reason) {
+/// Appends a record, as it was found, to the member's dead-letter topic. Headers tell the reason and where it stood. Says
+/// whether it is durable there: if not, the record is not done with.
+pub(crate) async fn put_aside(
+    node: &Node,
+    subsystem: &SubsystemId,
+    stored: &StoredRecord,
+    reason: Reason,
+) -> bool {
     let parts = &node.parts;
     parts.metrics.dead_letter(reason);
     let position = stored.position;
@@ -27,7 +33,11 @@ pub(crate) async fn put_aside(node: &Node, subsystem: &SubsystemId, stored: &Sto
         header("kopuro-offset", position.offset.to_string()),
     ];
     let record = Record { headers, ..stored.record.clone() };
-    if let Err(error) = parts.broker.append(&target, record).await {
-        tracing::error!(%target, %error, offset = position.offset, "a record could not be put aside");
+    match parts.broker.append(&target, record).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(%target, %error, offset = position.offset, "a record could not be put aside");
+            false
+        }
     }
 }

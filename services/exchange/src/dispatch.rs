@@ -27,6 +27,8 @@ pub struct Dispatch {
     pub message: Bytes,
     /// The statement digest of the request.
     pub request_digest: Digest,
+    /// The last instant at which the call may begin; later it must not.
+    pub not_after: UnixMillis,
     /// Until when the provider's system may answer.
     pub expire_time: UnixMillis,
 }
@@ -38,8 +40,10 @@ pub enum Dispatched {
     Message(Bytes),
     /// With a status other than OK, as an encoded `google.rpc.Status`.
     Status(Bytes),
-    /// It could not be reached: certainly no effect.
+    /// It could not be reached, or not before the call had to begin: certainly no effect.
     Unreachable,
+    /// With a message of more than 4 MiB, which was not read: effect unknown.
+    TooLarge,
     /// Not before the request expired: effect unknown.
     TimedOut,
     /// It broke off: effect unknown.

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use kopuro_core::content::{Payload, STATUS_LEN_MAX};
-use kopuro_core::error::{FieldViolation, Reason, Refusal, Side};
+use kopuro_core::error::{ERROR_DOMAIN, FieldViolation, Reason, Refusal, Side};
 use kopuro_core::id::ExchangeId;
 use kopuro_rpc::status;
 use kopuro_schema::{Invalid, InvalidKind, ValidateError};
+use prost::Message as _;
+use tonic_types::pb;
 
 /// The payload that tells the consumer of `refusal`.
 pub(crate) fn payload_of(refusal: &Refusal, exchange: &ExchangeId) -> Payload {
@@ -25,6 +27,22 @@ fn encode(refusal: &Refusal, exchange: Option<&ExchangeId>) -> Payload {
     }
     let bare = status::to_status(&Refusal::new(refusal.reason), exchange);
     Payload::Failure { status: Bytes::copy_from_slice(bare.details()), side }
+}
+
+/// A status of the provider's system, passed on as it is, but for details that only the bus may give: a system could
+/// otherwise say in the bus's name that its request was never accepted.
+pub(crate) fn providers_own(status: &Bytes) -> Payload {
+    let mut stated = pb::Status::decode(status.clone()).unwrap_or_default();
+    let told = stated.details.len();
+    stated.details.retain(|detail| !is_of_the_bus(detail));
+    let kept = stated.details.len() == told;
+    let status = if kept { status.clone() } else { stated.encode_to_vec().into() };
+    Payload::Failure { status, side: Side::Provider }
+}
+
+fn is_of_the_bus(detail: &prost_types::Any) -> bool {
+    let info = detail.type_url.ends_with("google.rpc.ErrorInfo");
+    info && pb::ErrorInfo::decode(detail.value.as_slice()).is_ok_and(|info| info.domain == ERROR_DOMAIN)
 }
 
 /// The refusal of a request whose payload does not keep to the contract.
@@ -67,4 +85,27 @@ fn violations(invalid: &Invalid) -> Vec<FieldViolation> {
         description: violation.description,
     };
     bad_request.field_violations.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_cannot_speak_in_the_name_of_the_bus() {
+        let info = |domain: &str| {
+            let reason = Reason::BrokerUnavailable.name().to_owned();
+            let info = pb::ErrorInfo { reason, domain: domain.to_owned(), ..Default::default() };
+            let type_url = "type.googleapis.com/google.rpc.ErrorInfo".to_owned();
+            prost_types::Any { type_url, value: info.encode_to_vec() }
+        };
+        let details = vec![info(ERROR_DOMAIN), info("kg.police")];
+        let stated = pb::Status { code: 14, message: "down".into(), details };
+        let Payload::Failure { status, side } = providers_own(&stated.encode_to_vec().into()) else {
+            panic!()
+        };
+        let kept = pb::Status::decode(status).unwrap();
+        assert_eq!((kept.code, kept.message.as_str(), side), (14, "down", Side::Provider));
+        assert_eq!(kept.details, [info("kg.police")]);
+    }
 }

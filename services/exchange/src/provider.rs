@@ -8,6 +8,7 @@ mod offsets;
 mod outcomes;
 mod request;
 mod seen;
+mod tasks;
 mod worker;
 
 use std::collections::HashMap;
@@ -196,8 +197,12 @@ async fn membership(
                 }
                 Ok(GroupEvent::Record(target, record)) => {
                     if let Some(worker) = workers.get(&target) {
-                        // A worker that has stopped has said that the membership is lost.
-                        let _ = worker.records.send(record).await;
+                        tokio::select! {
+                            // A worker that has stopped has said that the membership is lost.
+                            _ = worker.records.send(record) => {}
+                            () = stop.cancelled() => break,
+                            () = lost.cancelled() => return Ended::Lost,
+                        }
                     }
                 }
                 Err(BrokerError::Closed) => break,

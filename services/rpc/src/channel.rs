@@ -91,10 +91,24 @@ impl Channel {
 
     /// Calls `path` with one message and waits for the answer, at most for `timeout`, which the server is told.
     pub async fn unary(&self, path: &str, metadata: HeaderMap, message: Bytes, timeout: Duration) -> Outcome {
-        let until = Instant::now() + timeout;
-        let connection = match tokio::time::timeout_at(until, self.pool.connection()).await {
-            Ok(Some(connection)) => connection,
-            Ok(None) | Err(_) => return Outcome::NotSent,
+        self.unary_beginning(path, metadata, message, timeout, timeout).await
+    }
+
+    /// As [`Self::unary`], for a call that must begin within `begin` or not at all: waiting for a connection any longer
+    /// comes to [`Outcome::NotSent`].
+    pub async fn unary_beginning(
+        &self,
+        path: &str,
+        metadata: HeaderMap,
+        message: Bytes,
+        timeout: Duration,
+        begin: Duration,
+    ) -> Outcome {
+        let now = Instant::now();
+        let (until, begin_until) = (now + timeout, now + begin.min(timeout));
+        let connection = match tokio::time::timeout_at(begin_until, self.pool.connection()).await {
+            Ok(Some(connection)) if Instant::now() <= begin_until => connection,
+            Ok(_) | Err(_) => return Outcome::NotSent,
         };
         let left = until.saturating_duration_since(Instant::now());
         let Some(request) = self.request(path, metadata, message, left) else { return Outcome::NotSent };

@@ -126,6 +126,7 @@ impl Arbiter {
             {
                 self.reserved(marker.key, now);
             }
+            Some(effect) if matches!(effect.stage, Stage::Reserving) => self.adopt(marker),
             // The first marker for the key counts; this one came later.
             Some(_) => {}
         }
@@ -191,6 +192,11 @@ impl Arbiter {
         }
     }
 
+    /// Whether an effect is known: reserved, dispatched, or with an outcome.
+    pub fn knows(&self, key: &EffectKey) -> bool {
+        self.effects.contains_key(key)
+    }
+
     /// The next instant at which [`Self::tick`] has something to do.
     pub fn next_tick(&self) -> Option<UnixMillis> {
         self.agenda.first().map(|(at, _)| *at)
@@ -238,6 +244,19 @@ impl Arbiter {
                 let marker = effect.marker;
                 self.actions.push_back(Action::AppendNoDispatch { marker, cause: NoDispatch::TooLate });
             }
+        }
+    }
+
+    /// A marker that was given up is read back after all, before the one asked for since: it is the first, and counts.
+    /// Nothing dispatches for it; what waits for the same request gets the outcome that will be recorded.
+    fn adopt(&mut self, marker: MarkerFacts) {
+        let waiting =
+            self.effects.remove(&marker.key).map(|effect| (effect.marker.fingerprint, effect.waiting));
+        self.remember(marker, Stage::Orphaned);
+        let Some((fingerprint, waiting)) = waiting else { return };
+        match self.effects.get_mut(&marker.key) {
+            Some(effect) if fingerprint == marker.fingerprint => effect.waiting = waiting,
+            Some(_) | None => self.actions.extend(waiting.into_iter().map(Action::RefuseReused)),
         }
     }
 

@@ -79,8 +79,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (owner.clone(), 1..5_usize).prop_map(|(owner, count)| Step::Read(owner, count)),
         8 => owner.clone().prop_map(Step::Act),
         1 => owner.clone().prop_map(Step::LoseAppend),
-        4 => (owner.clone(), 0..3_u8).prop_map(|(owner, number)| Step::Request(owner, number)),
-        2 => (0..8_000_u64).prop_map(Step::Pass),
+        4 => (owner.clone(), 0..2_u8).prop_map(|(owner, number)| Step::Request(owner, number)),
+        2 => (0..12_000_u64).prop_map(Step::Pass),
         3 => owner.prop_map(Step::Tick),
     ]
 }
@@ -294,4 +294,24 @@ fn a_marker_that_is_not_read_back_is_given_up() {
     arbiter.tick(now.plus(Duration::from_secs(11)));
     let actions: Vec<_> = std::iter::from_fn(|| arbiter.poll_action()).skip(3).collect();
     assert_eq!(actions, [Action::RefuseNotDispatched(1), Action::RefuseNotDispatched(2)]);
+}
+
+#[test]
+fn a_marker_read_back_after_it_was_given_up_is_the_first() {
+    let mut world = World::default();
+    world.new_owner();
+    settled(&mut world, 0);
+    world.request(0, 1);
+    world.now = world.now.plus(Duration::from_millis(10_001));
+    world.apply(&Step::Tick(0));
+    world.request(0, 1);
+    world.act(0);
+    world.act(0);
+    world.new_owner();
+    world.read(1, usize::MAX / 2);
+    world.apply(&Step::Tick(1));
+    world.act(1);
+    world.read(0, 2);
+    world.act(0);
+    world.check().unwrap();
 }

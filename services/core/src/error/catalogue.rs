@@ -194,7 +194,7 @@ catalogue! {
         "use a new request id for a new effect"
     Expired "EXPIRED" DeadlineExceeded Consumer
         "the request expired before it was dispatched; it has had no effect"
-        "call again with a longer deadline"
+        "call again with the same request id and a longer deadline"
     NotAnsweredInTime "NOT_ANSWERED_IN_TIME" DeadlineExceeded Bus
         "no outcome arrived before the deadline; the effect may still happen"
         "call again with the same request id to fetch the one outcome"
@@ -264,6 +264,9 @@ catalogue! {
     NotDispatched "NOT_DISPATCHED" Aborted Bus
         "the request could not be dispatched in time; it had no effect"
         "call again with a new request id"
+    DispatchDeferred "DISPATCH_DEFERRED" Aborted Bus
+        "the provider's gateway could not take the request; it has not been dispatched so far"
+        "call again with the same request id"
     RegistryRecordInvalid "REGISTRY_RECORD_INVALID" InvalidArgument Consumer
         "the registry record is malformed or breaks a rule of the registry"
         "correct the record; the detail names the rule"

@@ -8,6 +8,7 @@ use kopuro_core::chain::ChainWatch;
 use kopuro_core::error::{Reason, Refusal};
 use kopuro_core::id::{ExchangeId, MemberId};
 use kopuro_core::statement::{Kind, Statement};
+use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::{MemberTopic, RecordKey, ReplicaToken, TopicName};
 use kopuro_telemetry::audit::AuditEvent;
 use kopuro_telemetry::metrics::{Direction, Stage};
@@ -103,7 +104,7 @@ impl Reader {
         let received = Received::decode(&stored.record.value)?;
         let exchange = received.statement.exchange;
         if !self.board.awaits(&exchange) {
-            return self.unawaited(&received, stored);
+            return self.unawaited(received, now);
         }
         let view = parts.views.current();
         let verified = received.verify(&view, now)?;
@@ -121,15 +122,13 @@ impl Reader {
         self.board.arrived(&exchange, &request_digest, &says(statement), outcome)
     }
 
-    /// An outcome that nobody waits for: its call was answered, timed out, or hung up.
-    fn unawaited(&mut self, received: &Received, stored: &StoredRecord) -> Result<(), Reason> {
-        let view = self.node.parts.views.current();
-        let (signer, link, digest) = (received.signer(), received.statement.link, received.digest());
-        if view.signing_key(&signer, &received.statement.sender, stored.append_time).is_ok() {
-            let continuity = self.chains.observe(signer, &link, digest);
-            watch::continuity(&self.node.parts, &self.target, continuity);
-        }
-        tracing::debug!(exchange = %received.statement.exchange, "an outcome arrived that nobody waits for");
+    /// An outcome that nobody waits for: its call was answered, timed out, or hung up. Its place in the chain still counts,
+    /// once its signature has verified.
+    fn unawaited(&mut self, received: Received, now: UnixMillis) -> Result<(), Reason> {
+        let parts = &self.node.parts;
+        let Verified { statement, digest, signer, .. } = received.verify(&parts.views.current(), now)?;
+        watch::continuity(parts, &self.target, self.chains.observe(signer, &statement.link, digest));
+        tracing::debug!(exchange = %statement.exchange, "an outcome arrived that nobody waits for");
         Ok(())
     }
 

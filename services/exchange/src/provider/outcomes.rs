@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kopuro_broker::{AppendError, Record, StartAt, TopicPartition};
 use kopuro_core::content::Payload;
-use kopuro_core::effect::{EffectKey, MarkerFacts, OutcomeFacts};
+use kopuro_core::effect::{MarkerFacts, OutcomeFacts};
 use kopuro_trust::member_secret::MemberSecret;
 
 use super::effects;
@@ -23,46 +23,46 @@ const APPEND_TRIES: u32 = 100;
 
 /// Outcomes read lately, since the one just recorded is the one about to be answered.
 #[derive(Default)]
-pub(super) struct Recent(VecDeque<(EffectKey, Payload)>);
+pub(super) struct Recent(VecDeque<(u64, Payload)>);
 
 impl Recent {
-    pub(super) fn keep(&mut self, key: EffectKey, payload: Payload) {
+    pub(super) fn keep(&mut self, offset: u64, payload: Payload) {
         let bytes = match &payload {
             Payload::Message(message) => message.len(),
             Payload::Failure { status, .. } => status.len(),
         };
         if bytes <= RECENT_BYTES_MAX {
-            self.0.push_back((key, payload));
+            self.0.push_back((offset, payload));
         }
         if self.0.len() > RECENT_MAX {
             self.0.pop_front();
         }
     }
 
-    /// The outcome of `key`, if it was read lately. The first one kept is the one that counts.
-    pub(super) fn find(&self, key: &EffectKey) -> Option<Payload> {
-        self.0.iter().find(|(known, _)| known == key).map(|(_, payload)| payload.clone())
+    /// The outcome that stands at `offset`, if it was read lately.
+    pub(super) fn find(&self, offset: u64) -> Option<Payload> {
+        self.0.iter().find(|(known, _)| *known == offset).map(|(_, payload)| payload.clone())
     }
 }
 
 /// Records an outcome, again and again until it is durable: an append whose fate is unknown is repeated, since the
-/// first one read back is the outcome.
+/// first one read back is the outcome. Says whether it is.
 pub(super) async fn record(
     node: &Node,
     secret: &MemberSecret,
     target: &TopicPartition,
     marker: &MarkerFacts,
     payload: &Payload,
-) {
+) -> bool {
     let Some(value) = effects::write_outcome(secret, marker, payload) else {
         tracing::error!(%target, "an outcome is too large to be recorded");
-        return;
+        return false;
     };
     let key = marker.key.as_bytes().to_vec();
     let record = Record { key: key.into(), value: value.into(), headers: Vec::new() };
     for _ in 0..APPEND_TRIES {
         match node.parts.broker.append(target, record.clone()).await {
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(AppendError::TooLarge) => break,
             Err(AppendError::NotAppended(_) | AppendError::QueueFull | AppendError::Unknown(_)) => {
                 tokio::time::sleep(APPEND_AGAIN).await;
@@ -70,6 +70,7 @@ pub(super) async fn record(
         }
     }
     tracing::error!(%target, "an outcome could not be recorded; its effect will be shown as interrupted");
+    false
 }
 
 /// Reads the outcome that stands at an offset; `None` when retention removed it or the broker does not give it.

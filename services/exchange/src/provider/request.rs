@@ -24,7 +24,7 @@ use crate::inbox::Verified;
 use crate::outbox::{Address, Draft};
 
 /// How long an outcome may still be read after its request has expired.
-const OUTCOME_LIFE: Duration = Duration::from_secs(30);
+pub(super) const OUTCOME_LIFE: Duration = Duration::from_secs(30);
 /// How long to wait before an outcome that was not appended is appended again.
 const ANSWER_AGAIN: Duration = Duration::from_millis(100);
 
@@ -69,7 +69,7 @@ impl Provider {
         }
         let now = parts.clock.now();
         let not_dispatched =
-            |_| Refusal::with(Reason::NotDispatched, "the provider's view of the registry is too old");
+            |_| Refusal::with(Reason::DispatchDeferred, "the provider's view of the registry is too old");
         let view = parts.views.deciding(now).map_err(not_dispatched)?;
         let Statement { sender, recipient, method: called, contract: digest, .. } = statement;
         let contract =
@@ -81,7 +81,7 @@ impl Provider {
         let Payload::Message(message) = payload else {
             return Err(Reason::StatementInvalid.into());
         };
-        let unavailable = |_| Refusal::with(Reason::NotDispatched, "the contract could not be loaded");
+        let unavailable = |_| Refusal::with(Reason::DispatchDeferred, "the contract could not be loaded");
         let contract = parts.contracts.get(digest).await.map_err(unavailable)?;
         let method =
             contract.method(called).filter(|method| !method.is_streaming()).ok_or(Reason::MethodUnknown)?;
@@ -129,19 +129,18 @@ impl Provider {
             return failure::payload_of(&Reason::NotDispatched.into(), exchange);
         }
         let started = Instant::now();
-        let dispatched = self.dispatcher.dispatch(dispatch_of(request)).await;
+        let dispatched = self.dispatcher.dispatch(dispatch_of(request, not_after)).await;
         parts.metrics.stage(Stage::Dispatch, started.elapsed());
         let refusal = match dispatched {
             Dispatched::Message(message) => return self.checked_response(request, message),
-            Dispatched::Status(status) => {
-                return Payload::Failure { status, side: kopuro_core::error::Side::Provider };
-            }
-            Dispatched::Unreachable => Reason::ProviderUnreachable,
-            Dispatched::TimedOut => Reason::ProviderTimeout,
-            Dispatched::Broken => Reason::ProviderFailed,
+            Dispatched::Status(status) => return failure::providers_own(&status),
+            Dispatched::Unreachable => Reason::ProviderUnreachable.into(),
+            Dispatched::TooLarge => Refusal::with(Reason::ResponseInvalid, "it is larger than 4 MiB"),
+            Dispatched::TimedOut => Reason::ProviderTimeout.into(),
+            Dispatched::Broken => Reason::ProviderFailed.into(),
         };
-        self.note_refusal(&request.statement, &refusal.into());
-        failure::payload_of(&refusal.into(), exchange)
+        self.note_refusal(&request.statement, &refusal);
+        failure::payload_of(&refusal, exchange)
     }
 
     fn checked_response(&self, request: &Request, message: Bytes) -> Payload {
@@ -259,7 +258,7 @@ impl Provider {
     }
 }
 
-fn dispatch_of(request: &Request) -> Dispatch {
+fn dispatch_of(request: &Request, not_after: UnixMillis) -> Dispatch {
     let Request { statement, digest, context, message, method: _ } = request;
     Dispatch {
         exchange: statement.exchange,
@@ -270,6 +269,7 @@ fn dispatch_of(request: &Request) -> Dispatch {
         context: context.clone(),
         message: message.clone(),
         request_digest: *digest,
+        not_after,
         expire_time: statement.expire_time,
     }
 }

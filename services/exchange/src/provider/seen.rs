@@ -29,6 +29,13 @@ impl Seen {
         true
     }
 
+    /// Forgets a statement, as if it had not been seen.
+    pub(super) fn forget(&mut self, digest: &Digest) {
+        if self.digests.remove(digest) {
+            self.expiries.retain(|(_, known)| known != digest);
+        }
+    }
+
     fn forget_expired(&mut self, now: UnixMillis) {
         while self.expiries.first().is_some_and(|(until, _)| *until < now) {
             self.forget_first();

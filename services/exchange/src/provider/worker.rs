@@ -10,7 +10,6 @@ use kopuro_broker::{
     AppendError, BrokerError, Record, StartAt, StoredRecord, Tail, TopicPartition, Watermarks,
 };
 use kopuro_core::chain::ChainWatch;
-use kopuro_core::digest::Digest;
 use kopuro_core::effect::{
     Action, Arbiter, ClaimId, EffectKey, EffectRequest, MarkerFacts, NoDispatch, OutcomeFacts, Ticket,
 };
@@ -20,7 +19,6 @@ use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::{MemberTopic, RecordKey, TopicName};
 use kopuro_telemetry::audit::AuditEvent;
 use kopuro_telemetry::metrics::{Direction, Role, Stage};
-use kopuro_telemetry::trace;
 use kopuro_trust::member_secret::MemberSecret;
 use kopuro_trust::random;
 use tokio::sync::{mpsc, watch as announce};
@@ -31,26 +29,28 @@ use super::Provider;
 use super::effects::{self, MarkerEntry};
 use super::offsets::Offsets;
 use super::outcomes::{self, Recent};
-use super::request::{Admitted, Request};
+use super::request::{OUTCOME_LIFE, Request};
 use super::seen::Seen;
+use super::tasks::{self, Report, report};
 use crate::inbox::{Received, Verified};
-use crate::{dead_letter, watch};
+use crate::watch;
 
 /// How long to wait before a partition that could not be claimed is claimed again.
 const CLAIM_AGAIN: Duration = Duration::from_millis(500);
 /// Reports of finished work and not yet taken. The senders wait, and the worker always takes them.
 const REPORTS_LEN: usize = 1024;
 
-/// What tasks report to their worker.
-enum Report {
-    /// A request must be arbitrated.
-    Once { offset: u64, request: Box<Request>, effect: EffectRequest, span: Span },
-    /// A marker certainly did not become durable.
-    MarkerFailed(EffectKey),
-    /// A dispatch ended and its outcome was given to the outcome topic.
-    Completed(EffectKey),
-    /// A record is done.
-    Finished(u64),
+/// How late a request is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lateness {
+    /// It may still be served, or its effect is known.
+    InTime,
+    /// It has expired, and somebody may still wait.
+    Expired,
+    /// Its effect is known, and nobody can be waiting: a retry asks for the outcome.
+    Settled,
+    /// It has expired so long ago that nobody can be waiting: nothing is signed for it any more.
+    Forgotten,
 }
 
 /// A request that waits for its effect.
@@ -88,6 +88,7 @@ pub(super) struct Worker {
     recent: Recent,
     reports: mpsc::Sender<Report>,
     inbox: Option<mpsc::Receiver<Report>>,
+    lost: bool,
     stop: CancellationToken,
 }
 
@@ -118,6 +119,7 @@ impl Worker {
             recent: Recent::default(),
             reports,
             inbox: Some(inbox),
+            lost: false,
             stop,
             provider,
             target,
@@ -198,12 +200,12 @@ impl Worker {
                 marker = markers.next() => self.read_marker(secret, &marker?),
                 outcome = outcomes.next() => self.read_outcome(secret, outcome?),
                 record = queue.recv(), if room => match record {
-                    Some(record) => self.take_record(&record),
+                    Some(record) => self.take_record(record),
                     None => open = false,
                 },
                 () = tokio::time::sleep(tick) => self.arbiter.tick(self.now()),
             }
-            if !self.act(secret) {
+            if self.lost || !self.act(secret) {
                 return Ok(WorkEnded::Lost);
             }
         }
@@ -219,21 +221,17 @@ impl Worker {
         self.arbiter.next_tick().map_or(IDLE, |at| at.since(self.now()) + Duration::from_millis(1))
     }
 
-    fn take_record(&mut self, stored: &StoredRecord) {
+    fn take_record(&mut self, stored: StoredRecord) {
         let parts = &self.provider.node.parts;
         let offset = stored.position.offset;
         self.offsets.begin(offset);
         parts.metrics.broker_record(Direction::Fetched, stored.record.value.len());
         parts.metrics.stage(Stage::Fetch, self.now().since(stored.append_time));
-        match self.verify(stored) {
-            Ok(verified) => self.take_verified(offset, verified, &stored.record),
+        match self.verify(&stored) {
+            Ok(verified) => self.take_verified(offset, verified, stored),
             Err(reason) => {
-                let (provider, reports, stored) =
-                    (Arc::clone(&self.provider), self.reports.clone(), stored.clone());
-                tokio::spawn(async move {
-                    dead_letter::put_aside(&provider.node, &provider.subsystem, &stored, reason).await;
-                    report(&reports, Report::Finished(offset)).await;
-                });
+                let (provider, reports) = (Arc::clone(&self.provider), self.reports.clone());
+                tokio::spawn(async move { tasks::put_aside(&provider, &reports, &stored, reason).await });
             }
         }
     }
@@ -262,32 +260,51 @@ impl Worker {
         if here { Ok(()) } else { Err(Reason::StatementInvalid) }
     }
 
-    fn take_verified(&mut self, offset: u64, verified: Verified, record: &Record) {
+    fn take_verified(&mut self, offset: u64, verified: Verified, stored: StoredRecord) {
         let now = self.now();
         let settings = &self.provider.node.parts.settings;
         let Statement { create_time, expire_time, .. } = verified.statement;
         let skewed = create_time > now.plus(settings.skew)
             || expire_time.since(create_time) > settings.request_life_max + settings.skew;
-        let refusal = if !self.seen.note(verified.digest, expire_time.plus(settings.skew), now) {
+        if !self.seen.note(verified.digest, expire_time.plus(settings.skew), now) {
             return self.take_duplicate(offset, &verified);
-        } else if skewed {
-            Some(Reason::ClockSkew)
-        } else if now > expire_time {
-            Some(Reason::Expired)
-        } else {
-            None
-        };
+        }
         let (provider, reports) = (Arc::clone(&self.provider), self.reports.clone());
-        match refusal {
-            Some(reason) => tokio::spawn(async move {
-                provider.refuse(&verified.statement, verified.digest, &reason.into()).await;
-                report(&reports, Report::Finished(offset)).await;
-            }),
-            None => {
-                let span = span_of(&verified.statement, record);
-                tokio::spawn(serve(provider, reports, offset, verified).instrument(span))
+        match self.lateness(&verified.statement, now) {
+            _ if skewed => {
+                tokio::spawn(tasks::refuse(provider, reports, offset, verified, Reason::ClockSkew));
             }
-        };
+            Lateness::InTime => {
+                let span = tasks::span_of(&verified.statement, &stored.record);
+                tokio::spawn(tasks::serve(provider, reports, offset, verified, stored).instrument(span));
+            }
+            Lateness::Expired => {
+                tokio::spawn(tasks::refuse(provider, reports, offset, verified, Reason::Expired));
+            }
+            Lateness::Settled => self.finish(offset),
+            Lateness::Forgotten => {
+                self.provider.note_refusal(&verified.statement, &Reason::Expired.into());
+                self.finish(offset);
+            }
+        }
+    }
+
+    /// Whether a request is in time. One whose effect is known has an outcome, or will have: it is answered with that one,
+    /// however late it is read, since "it has had no effect" could be false.
+    fn lateness(&self, statement: &Statement, now: UnixMillis) -> Lateness {
+        let Statement { sender, recipient, ordering_key, request, expire_time, .. } = statement;
+        let key = EffectKey::of(sender, recipient, ordering_key.as_ref(), request);
+        let skew = self.provider.node.parts.settings.skew;
+        let known = now > *expire_time && self.arbiter.knows(&key);
+        if now <= *expire_time || (known && now <= expire_time.plus(OUTCOME_LIFE)) {
+            Lateness::InTime
+        } else if known {
+            Lateness::Settled
+        } else if now <= expire_time.plus(skew) {
+            Lateness::Expired
+        } else {
+            Lateness::Forgotten
+        }
     }
 
     /// A record delivered again: its outcome has been answered, or is about to be.
@@ -300,6 +317,8 @@ impl Worker {
     fn take_report(&mut self, report: Report) {
         match report {
             Report::Finished(offset) => self.finish(offset),
+            Report::Forget(digest) => self.seen.forget(&digest),
+            Report::Lost => self.lost = true,
             Report::Completed(key) => self.arbiter.completed(&key),
             Report::MarkerFailed(key) => self.arbiter.marker_failed(&key),
             Report::Once { offset, request, effect, span } => {
@@ -338,7 +357,7 @@ impl Worker {
     fn read_outcome(&mut self, secret: &MemberSecret, stored: StoredRecord) {
         match effects::read_outcome(secret, stored.record.value, stored.position.offset) {
             Some((facts, payload)) => {
-                self.recent.keep(facts.key, payload);
+                self.recent.keep(facts.offset, payload);
                 self.arbiter.read_outcome(facts, self.now());
             }
             None => {
@@ -362,7 +381,7 @@ impl Worker {
                 Action::AppendNoDispatch { marker, cause } => self.record_no_dispatch(secret, marker, cause),
                 Action::Answer(ticket, outcome) => self.answer(secret, ticket, outcome),
                 Action::RefuseReused(ticket) => self.refuse(ticket, Reason::RequestIdReused.into()),
-                Action::RefuseNotDispatched(ticket) => self.refuse(ticket, Reason::NotDispatched.into()),
+                Action::RefuseNotDispatched(ticket) => self.refuse(ticket, Reason::DispatchDeferred.into()),
                 Action::RefuseOverloaded(ticket) => {
                     let overloaded = Refusal::new(Reason::Overloaded);
                     self.refuse(ticket, overloaded.retry_after(Duration::from_secs(1)));
@@ -406,9 +425,9 @@ impl Worker {
         let dispatching = async move {
             let payload = provider.dispatch(&request, not_after).await;
             let started = Instant::now();
-            outcomes::record(&provider.node, &secret, &target, &marker, &payload).await;
+            let recorded = outcomes::record(&provider.node, &secret, &target, &marker, &payload).await;
             provider.node.parts.metrics.stage(Stage::Outcome, started.elapsed());
-            report(&reports, Report::Completed(marker.key)).await;
+            report(&reports, if recorded { Report::Completed(marker.key) } else { Report::Lost }).await;
         };
         tokio::spawn(dispatching.instrument(span));
     }
@@ -425,11 +444,14 @@ impl Worker {
             provider: Some(self.provider.subsystem.clone()),
             ..AuditEvent::new(self.now(), reason)
         });
-        let (provider, secret, target) =
-            (Arc::clone(&self.provider), Arc::clone(secret), self.outcomes.clone());
+        let (provider, secret, reports) =
+            (Arc::clone(&self.provider), Arc::clone(secret), self.reports.clone());
+        let target = self.outcomes.clone();
         tokio::spawn(async move {
             let payload = crate::failure::anonymous_payload_of(&reason.into());
-            outcomes::record(&provider.node, &secret, &target, &marker, &payload).await;
+            if !outcomes::record(&provider.node, &secret, &target, &marker, &payload).await {
+                report(&reports, Report::Lost).await;
+            }
         });
     }
 
@@ -437,7 +459,7 @@ impl Worker {
         let Some(Pending { offset, request, .. }) = self.pending.remove(&ticket) else { return };
         let (provider, secret, reports) =
             (Arc::clone(&self.provider), Arc::clone(secret), self.reports.clone());
-        let (target, recent) = (self.outcomes.clone(), self.recent.find(&outcome.key));
+        let (target, recent) = (self.outcomes.clone(), self.recent.find(outcome.offset));
         tokio::spawn(async move {
             let payload = match recent {
                 Some(payload) => Some(payload),
@@ -466,39 +488,4 @@ impl Worker {
             report(&reports, Report::Finished(offset)).await;
         });
     }
-}
-
-/// The span of an exchange on the provider's side, part of the trace that the consumer's gateway began.
-fn span_of(statement: &Statement, record: &Record) -> Span {
-    let Statement { exchange, sender, recipient, method, .. } = statement;
-    let span = tracing::info_span!("provide", %exchange, consumer = %sender, provider = %recipient, %method);
-    let context = record.headers.iter().find(|(name, _)| name == trace::TRACEPARENT);
-    if let Some(context) = context.and_then(|(_, value)| std::str::from_utf8(value).ok()) {
-        trace::continue_from(&span, context);
-    }
-    span
-}
-
-/// Takes a verified request as far as it goes without arbitration.
-async fn serve(provider: Arc<Provider>, reports: mpsc::Sender<Report>, offset: u64, verified: Verified) {
-    let metrics = Arc::clone(&provider.node.parts.metrics);
-    let _in_flight = metrics.in_flight(Role::Provider);
-    match provider.admit(verified).await {
-        Err((statement, digest, refusal)) => provider.refuse(&statement, digest, &refusal).await,
-        Ok(Admitted::Once(request, effect)) => {
-            let (request, span) = (Box::new(request), Span::current());
-            return report(&reports, Report::Once { offset, request, effect, span }).await;
-        }
-        Ok(Admitted::Repeatable(request)) => {
-            let payload = provider.dispatch(&request, request.statement.expire_time).await;
-            let digest: Digest = request.digest;
-            provider.answer(&request.statement, digest, digest, payload).await;
-        }
-    }
-    report(&reports, Report::Finished(offset)).await;
-}
-
-/// Reports to the worker; one that has stopped no longer wants to know.
-async fn report(reports: &mpsc::Sender<Report>, report: Report) {
-    let _ = reports.send(report).await;
 }

@@ -23,6 +23,9 @@ use crate::examples::PERSON;
 /// How long a call may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// The life of the request that the operator withholds; he does so for twice as long.
+const WITHHELD_LIFE: Duration = Duration::from_millis(300);
+
 /// The case that every call of the demonstration belongs to.
 const CASE: &str = "case-417";
 
@@ -193,7 +196,8 @@ impl<'a> Demonstration<'a> {
         let topic = TopicName::of_subsystem(SubsystemTopic::Call, &self.world.pensions());
         self.world.meddler().withhold(topic);
         let message = Bytes::from(pension_request().encode_to_vec());
-        let called = self.send(&self.portal, PENSION, message, &[], Duration::from_millis(300)).await;
+        let called = self.send(&self.portal, PENSION, message, &[], WITHHELD_LIFE).await;
+        tokio::time::sleep(WITHHELD_LIFE).await;
         self.world.meddler().release().await;
         let exchange = audit.next_exchange(Reason::Expired, LIMIT).await?;
         let told = reason_of(&called);

@@ -127,6 +127,8 @@ async fn an_expired_request_is_not_dispatched() {
     call.timeout = Some(Duration::from_millis(50));
     let refusal = portal.call(call).await.unwrap_err();
     assert_eq!(refusal.reason, Reason::NotAnsweredInTime);
+    // The caller is told a little before its request expires.
+    bus.clock.pass(Duration::from_secs(1));
     let dispatcher = Arc::new(CountingDispatcher::default());
     let serving = bus.engine(PENSIONS, Arc::clone(&dispatcher) as Arc<_>);
     serving.serve(&subsystem(PENSIONS)).await.unwrap();

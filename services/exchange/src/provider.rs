@@ -13,7 +13,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition, Watermarks};
@@ -42,7 +42,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 /// Serves one subsystem until it is stopped.
 pub(crate) struct Serving {
     stop: CancellationToken,
-    ready: watch::Receiver<bool>,
+    progress: watch::Receiver<Restored>,
     done: JoinHandle<()>,
 }
 
@@ -53,7 +53,17 @@ pub(super) struct Provider {
     pub(super) subsystem: SubsystemId,
 }
 
+/// How far a membership of the group has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Restored {
+    /// How many partitions are this member's; none known before the group has said so.
+    assigned: Option<usize>,
+    /// Of how many the effects are restored.
+    restored: usize,
+}
+
 struct Assigned {
+    restored: Arc<AtomicBool>,
     records: mpsc::Sender<kopuro_broker::StoredRecord>,
     finished: Arc<AtomicU64>,
     committed: u64,
@@ -80,15 +90,16 @@ impl Serving {
         }
         let group = Group { name: format!("provide.{topic}"), topic };
         let subscription = group.join(&node).await?;
-        let (stop, (announce, ready)) = (CancellationToken::new(), watch::channel(false));
+        let (stop, (announce, progress)) = (CancellationToken::new(), watch::channel(Restored::default()));
         let provider = Arc::new(Provider { node, dispatcher, subsystem });
         let done = tokio::spawn(run(provider, group, subscription, Arc::new(announce), stop.clone()));
-        Ok(Self { stop, ready, done })
+        Ok(Self { stop, progress, done })
     }
 
-    /// Whether partitions have been assigned and their effects restored.
+    /// Whether the group has said which partitions are this member's, and the effects of all of them are restored.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        let Restored { assigned, restored } = *self.progress.borrow();
+        assigned == Some(restored)
     }
 
     /// Takes no more requests, finishes those in work, and leaves the group.
@@ -140,12 +151,12 @@ async fn run(
     provider: Arc<Provider>,
     group: Group,
     mut subscription: Box<dyn Subscription>,
-    announce: Arc<watch::Sender<bool>>,
+    announce: Arc<watch::Sender<Restored>>,
     stop: CancellationToken,
 ) {
     loop {
         let ended = membership(&provider, &group, subscription, &announce, &stop).await;
-        announce.send_replace(false);
+        announce.send_replace(Restored::default());
         if ended == Ended::Stopped {
             return;
         }
@@ -167,7 +178,7 @@ async fn membership(
     provider: &Arc<Provider>,
     group: &Group,
     mut subscription: Box<dyn Subscription>,
-    announce: &Arc<watch::Sender<bool>>,
+    announce: &Arc<watch::Sender<Restored>>,
     stop: &CancellationToken,
 ) -> Ended {
     let mut workers: HashMap<TopicPartition, Assigned> = HashMap::new();
@@ -188,12 +199,14 @@ async fn membership(
                         let worker = assign(provider, target.clone(), announce, &lost);
                         workers.insert(target, worker);
                     }
+                    tell_assigned(announce, &workers);
                 }
                 Ok(GroupEvent::Revoked(partitions)) => {
                     commit(&*subscription, &mut workers);
                     for target in partitions {
                         workers.remove(&target);
                     }
+                    tell_assigned(announce, &workers);
                 }
                 Ok(GroupEvent::Record(target, record)) => {
                     if let Some(worker) = workers.get(&target) {
@@ -213,7 +226,7 @@ async fn membership(
             }
         }
     }
-    announce.send_replace(false);
+    announce.send_replace(Restored::default());
     drain(subscription, workers).await;
     Ended::Stopped
 }
@@ -221,19 +234,36 @@ async fn membership(
 fn assign(
     provider: &Arc<Provider>,
     target: TopicPartition,
-    announce: &Arc<watch::Sender<bool>>,
+    announce: &Arc<watch::Sender<Restored>>,
     lost: &CancellationToken,
 ) -> Assigned {
     let (records, queue) = mpsc::channel(QUEUE_LEN);
     let (finished, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let worker = Worker::new(Arc::clone(provider), target, Arc::clone(&finished), stop.clone());
-    let (announce, lost) = (Arc::clone(announce), lost.clone());
+    let restored = Arc::new(AtomicBool::new(false));
+    let (told, announce) = (Arc::clone(&restored), Arc::clone(announce));
+    // A worker that panics has lost its partition too.
+    let guard = lost.clone().drop_guard();
     let done = tokio::spawn(async move {
-        if worker.run(queue, announce).await == WorkEnded::Lost {
-            lost.cancel();
+        let tell = || {
+            // Under the lock of the channel, so that nobody counts between the two.
+            announce.send_modify(|progress| {
+                told.store(true, Ordering::Release);
+                progress.restored += 1;
+            });
+        };
+        if worker.run(queue, tell).await == WorkEnded::Finished {
+            guard.disarm();
         }
     });
-    Assigned { records, finished, committed: 0, stop, done }
+    Assigned { restored, records, finished, committed: 0, stop, done }
+}
+
+fn tell_assigned(announce: &watch::Sender<Restored>, workers: &HashMap<TopicPartition, Assigned>) {
+    announce.send_modify(|progress| {
+        let restored = workers.values().filter(|worker| worker.restored.load(Ordering::Acquire)).count();
+        *progress = Restored { assigned: Some(workers.len()), restored };
+    });
 }
 
 fn commit(subscription: &dyn Subscription, workers: &mut HashMap<TopicPartition, Assigned>) {

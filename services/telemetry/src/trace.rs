@@ -3,6 +3,8 @@
 //! A trace context travels as a `traceparent` (W3C Trace Context) beside a record. It is a convenience outside every
 //! signature: nothing is decided from it, and a stranger's is at worst a wrong line in a trace.
 
+use std::io::IsTerminal as _;
+
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
@@ -65,7 +67,7 @@ impl Drop for TraceGuard {
 /// [`TraceError`]; the operator must correct the configuration.
 pub fn init(settings: &TraceSettings) -> Result<TraceGuard, TraceError> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(settings.filter));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = if settings.json { lines.json().boxed() } else { lines.boxed() };
     let provider = settings
         .otlp_endpoint

@@ -21,7 +21,7 @@ use kopuro_telemetry::audit::AuditEvent;
 use kopuro_telemetry::metrics::{Direction, Role, Stage};
 use kopuro_trust::member_secret::MemberSecret;
 use kopuro_trust::random;
-use tokio::sync::{mpsc, watch as announce};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -126,11 +126,11 @@ impl Worker {
         }
     }
 
-    /// Claims the partition, restores its effects, and then works until the queue ends or the owner is fenced.
+    /// Claims the partition, restores its effects, says so, and then works until the queue ends or the owner is fenced.
     pub(super) async fn run(
         mut self,
         queue: mpsc::Receiver<StoredRecord>,
-        ready: Arc<announce::Sender<bool>>,
+        restored: impl FnOnce(),
     ) -> WorkEnded {
         let Some(secret) = self.secret.clone() else {
             tracing::error!(target = %self.target, "the member's secret is missing; its requests are not served");
@@ -139,7 +139,7 @@ impl Worker {
         let stop = self.stop.clone();
         let worked = stop.run_until_cancelled(async {
             let (markers, outcomes) = self.take_ownership(&secret).await?;
-            ready.send_replace(true);
+            restored();
             self.work(&secret, queue, markers, outcomes).await
         });
         match worked.await {

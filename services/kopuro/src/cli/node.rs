@@ -43,6 +43,9 @@ pub(crate) async fn up(arguments: UpArguments) -> anyhow::Result<ExitCode> {
         Some(path) => path,
         None => match Development::find(&data) {
             Some(development) => development.config(),
+            None if check_config => {
+                anyhow::bail!("{} holds no instance whose configuration could be checked", data.display())
+            }
             None => make_development(&data, kafka)?,
         },
     };

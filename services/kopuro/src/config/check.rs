@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kopuro_core::id::{MemberId, SubsystemId};
 use kopuro_registry::anchor::Anchor;
+use kopuro_rpc::channel::Endpoint;
 
 use super::{BrokerConfig, Config, GatewayConfig, MemberConfig, SystemConfig};
 
@@ -70,19 +71,9 @@ fn gateway_values(gateway: &GatewayConfig) -> Vec<String> {
         faults.extend(
             SubsystemId::parse(subsystem).err().map(|error| format!("system[{at}].subsystem: {error}")),
         );
-        faults.extend(endpoint_fault(endpoint).map(|fault| format!("system[{at}].endpoint: {fault}")));
+        faults.extend(Endpoint::parse(endpoint).err().map(|error| format!("system[{at}].endpoint: {error}")));
     }
     faults
-}
-
-fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
-    let address = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
-    match address {
-        Some(address) if address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => {
-            None
-        }
-        Some(_) | None => Some("it must be https://host:port, or http://host:port on loopback"),
-    }
 }
 
 fn missing(name: &str, path: &Path) -> Option<String> {

@@ -11,6 +11,7 @@ use kopuro_core::id::{Instance, SubsystemId};
 use kopuro_core::time::Clock as _;
 use kopuro_core::topic::{InstanceTopic, MemberTopic, SubsystemTopic, TopicName};
 use kopuro_telemetry::clock::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::DemoOptions;
 use super::meddler::Meddler;
@@ -126,10 +127,14 @@ impl World {
         Ok(AuditTrail::new(self.broker().tail(&target, StartAt::Latest).await?))
     }
 
-    /// Keeps everything running until Ctrl-C, with commands to try.
+    /// Keeps everything running until it is told to end, with commands to try.
     pub(super) async fn hold(&self) -> anyhow::Result<()> {
         hold::show(&self.development, &self.process);
-        tokio::signal::ctrl_c().await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
         Ok(())
     }
 

@@ -33,6 +33,8 @@ const NOTES_BEFORE: u64 = 16;
 const GATHERING: Duration = Duration::from_millis(10);
 /// The most entries applied before the view is replaced.
 const BATCH_MAX: usize = 4096;
+/// How long to wait before a topic that could not be read is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// How often the age of the view is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -85,6 +87,7 @@ impl Follower {
         let (notes, notes_high) = tail_notes(broker.as_ref(), &topics.checkpoints).await?;
         let follow = Follow {
             records: broker.tail(&topics.records, StartAt::Earliest).await?,
+            next_entry: 0,
             catching_up_to: (records_high > 0).then_some(records_high),
             notes,
             notes_high,
@@ -123,8 +126,12 @@ async fn tail_notes(
 }
 
 async fn follow_contracts(contracts: Arc<Contracts>) {
-    if let Err(error) = contracts.follow().await {
-        tracing::error!(error = &error as &dyn Error, "the contract topic can no longer be read");
+    while let Err(error) = contracts.follow().await {
+        if matches!(error, BrokerError::Closed) {
+            return;
+        }
+        tracing::error!(error = &error as &dyn Error, "the contract topic cannot be read; trying again");
+        tokio::time::sleep(READ_AGAIN).await;
     }
 }
 
@@ -132,6 +139,8 @@ struct Follow {
     broker: Arc<dyn Broker>,
     topics: Topics,
     records: Box<dyn Tail>,
+    /// The offset behind the last entry read.
+    next_entry: u64,
     /// Where the log ended when following began. Until it is reached, checkpoints cannot be judged.
     catching_up_to: Option<u64>,
     notes: Box<dyn Tail>,
@@ -154,10 +163,30 @@ struct Follow {
 }
 
 impl Follow {
+    /// Follows for ever. Faults that do not pass by themselves are told, and reading begins anew where it stopped; until
+    /// then the view grows old, and at last stops deciding.
     async fn run(mut self) {
-        let Err(error) = self.follow().await;
-        // The view grows old and stops deciding.
-        tracing::error!(error = &error as &dyn Error, "the registry can no longer be followed");
+        loop {
+            let Err(error) = self.follow().await;
+            tracing::error!(error = &error as &dyn Error, "the registry cannot be followed; trying again");
+            loop {
+                tokio::time::sleep(READ_AGAIN).await;
+                match self.resume().await {
+                    Ok(()) => break,
+                    Err(BrokerError::Closed) => return,
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn Error, "the registry cannot be followed yet");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn resume(&mut self) -> Result<(), BrokerError> {
+        let start = if self.next_entry == 0 { StartAt::Earliest } else { StartAt::Offset(self.next_entry) };
+        self.records = self.broker.tail(&self.topics.records, start).await?;
+        (self.notes, self.notes_high) = tail_notes(self.broker.as_ref(), &self.topics.checkpoints).await?;
+        Ok(())
     }
 
     async fn follow(&mut self) -> Result<Infallible, BrokerError> {
@@ -191,6 +220,7 @@ impl Follow {
 
     fn take_entry(&mut self, stored: &StoredRecord) {
         let offset = stored.position.offset;
+        self.next_entry = offset + 1;
         match self.observer.handle_entry(&stored.record.value) {
             Ok(_) => self.unpublished += 1,
             Err(error) => {

@@ -25,12 +25,14 @@ pub(crate) enum Fate {
 }
 
 type OnRead = dyn Fn(&TopicPartition, StoredRecord) -> Vec<StoredRecord> + Send + Sync;
+type Breaks = dyn Fn(&TopicPartition, &StoredRecord) -> bool + Send + Sync;
 type OnAppend = dyn Fn(&TopicPartition, &Record) -> Fate + Send + Sync;
 
 /// The decorator. What it tells is decided record by record.
 pub(crate) struct ScriptedBroker {
     inner: Arc<dyn Broker>,
     on_read: Arc<OnRead>,
+    breaks: Arc<Breaks>,
     on_append: Box<OnAppend>,
 }
 
@@ -41,7 +43,21 @@ impl ScriptedBroker {
         on_read: impl Fn(&TopicPartition, StoredRecord) -> Vec<StoredRecord> + Send + Sync + 'static,
     ) -> Arc<dyn Broker> {
         let (inner, on_read) = (Arc::clone(inner), Arc::new(on_read));
-        Arc::new(Self { inner, on_read, on_append: Box::new(|_, _| Fate::Kept) })
+        Arc::new(Self {
+            inner,
+            on_read,
+            breaks: Arc::new(|_, _| false),
+            on_append: Box::new(|_, _| Fate::Kept),
+        })
+    }
+
+    /// A reader's tail ends with an error instead of each record for which `breaks` says so.
+    pub(crate) fn breaking(
+        inner: &Arc<dyn Broker>,
+        breaks: impl Fn(&TopicPartition, &StoredRecord) -> bool + Send + Sync + 'static,
+    ) -> Arc<dyn Broker> {
+        let (inner, on_read) = (Arc::clone(inner), Arc::new(|_: &TopicPartition, stored| vec![stored]));
+        Arc::new(Self { inner, on_read, breaks: Arc::new(breaks), on_append: Box::new(|_, _| Fate::Kept) })
     }
 
     /// Writers get what `on_append` decides.
@@ -50,7 +66,8 @@ impl ScriptedBroker {
         on_append: impl Fn(&TopicPartition, &Record) -> Fate + Send + Sync + 'static,
     ) -> Arc<dyn Broker> {
         let (inner, on_append) = (Arc::clone(inner), Box::new(on_append));
-        Arc::new(Self { inner, on_read: Arc::new(|_, stored| vec![stored]), on_append })
+        let on_read = Arc::new(|_: &TopicPartition, stored| vec![stored]);
+        Arc::new(Self { inner, on_read, breaks: Arc::new(|_, _| false), on_append })
     }
 }
 
@@ -83,7 +100,8 @@ impl Broker for ScriptedBroker {
     async fn tail(&self, target: &TopicPartition, start: StartAt) -> Result<Box<dyn Tail>, BrokerError> {
         let inner = self.inner.tail(target, start).await?;
         let (target, on_read) = (target.clone(), Arc::clone(&self.on_read));
-        Ok(Box::new(ScriptedTail { inner, target, on_read, told: VecDeque::new() }))
+        let breaks = Arc::clone(&self.breaks);
+        Ok(Box::new(ScriptedTail { inner, target, on_read, breaks, told: VecDeque::new() }))
     }
 
     async fn subscribe(
@@ -111,6 +129,7 @@ struct ScriptedTail {
     inner: Box<dyn Tail>,
     target: TopicPartition,
     on_read: Arc<OnRead>,
+    breaks: Arc<Breaks>,
     told: VecDeque<StoredRecord>,
 }
 
@@ -122,6 +141,9 @@ impl Tail for ScriptedTail {
                 return Ok(stored);
             }
             let stored = self.inner.next().await?;
+            if (self.breaks)(&self.target, &stored) {
+                return Err(BrokerError::Damaged("scripted".into()));
+            }
             self.told.extend((self.on_read)(&self.target, stored));
         }
     }

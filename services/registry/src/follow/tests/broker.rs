@@ -115,6 +115,23 @@ async fn a_change_reaches_a_follower_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tail_that_breaks_is_taken_up_where_it_broke() {
+    let stage = Stage::new();
+    let publisher = stage.publisher().await;
+    let (records, intact) = (stage.topics().records, AtomicBool::new(true));
+    let middle = stage.size() / 2;
+    let broken = ScriptedBroker::breaking(&stage.broker, move |target, stored| {
+        let here = *target == records && stored.position.offset == middle;
+        here && intact.swap(false, Ordering::AcqRel)
+    });
+    let watched = stage.follow(&broken).await;
+    watched.decided(&stage, stage.size()).await;
+    publisher.submit(stage.change("another title"), Bytes::new()).await.unwrap();
+    watched.decided(&stage, stage.size() + 1).await;
+    assert_eq!(watched.alarms()[..2], [0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_unconfirmed_until_the_log_names_the_checkpoint_key() {
     let stage = Stage::new();
     let publisher = stage.open().await;

@@ -12,6 +12,7 @@ use kopuro::development::{AGENCIES, Development, Options};
 use kopuro::examples::PERSON;
 use kopuro_broker::{Broker, EmbeddedBroker, Record, TopicPartition, TopicSettings};
 use kopuro_core::content::Context;
+use kopuro_core::error::Reason;
 use kopuro_core::id::{ExchangeId, MethodId, RequestId, SubsystemId};
 use kopuro_core::time::{Clock, UnixMillis};
 use kopuro_core::topic::{InstanceTopic, TopicName};
@@ -20,14 +21,17 @@ use kopuro_exchange::settings::ExchangeSettings;
 use kopuro_exchange::{Call, Exchange, Parts};
 use kopuro_proto::examples::kg::{socialfund, traffic};
 use kopuro_registry::anchor::Anchor;
+use kopuro_registry::compose;
 use kopuro_registry::contracts::Contracts;
-use kopuro_registry::record::Entry;
+use kopuro_registry::record::{Entry, KeyPurpose};
 use kopuro_registry::view::View;
 use kopuro_registry::views::Views;
 use kopuro_telemetry::audit::{AuditEvent, AuditSink};
 use kopuro_telemetry::clock::SystemClock;
 use kopuro_telemetry::metrics::Metrics;
+use kopuro_trust::pki::NewKey;
 use kopuro_trust::random;
+use kopuro_trust::signing::{SignatureAlgorithm, Signer};
 use prost::Message as _;
 
 /// The subsystem codes of the development instance.
@@ -66,6 +70,10 @@ impl AuditSink for KeptAudit {
 impl KeptAudit {
     pub(crate) fn reasons(&self) -> Vec<&'static str> {
         self.0.lock().unwrap().iter().map(|event| event.reason.name()).collect()
+    }
+
+    pub(crate) fn of(&self, reason: Reason) -> Vec<AuditEvent> {
+        self.0.lock().unwrap().iter().filter(|event| event.reason == reason).cloned().collect()
     }
 }
 
@@ -106,6 +114,7 @@ pub(crate) struct Bus {
     pub(crate) views: Arc<Views>,
     contracts: Arc<Contracts>,
     config: Config,
+    development: Development,
     _folder: tempfile::TempDir,
 }
 
@@ -125,7 +134,7 @@ impl Bus {
         publish_contracts(&*broker, &contracts, &instance).await;
         let config = Config::load(&development.config()).unwrap();
         let (audit, metrics) = (Arc::new(KeptAudit::default()), Metrics::new());
-        Self { broker, clock, audit, metrics, views, contracts, config, _folder: folder }
+        Self { broker, clock, audit, metrics, views, contracts, config, development, _folder: folder }
     }
 
     /// An engine of the gateway that serves `subsystem`.
@@ -144,6 +153,25 @@ impl Bus {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             settings: ExchangeSettings { deadline_default: Duration::from_secs(10), ..Default::default() },
         }
+    }
+
+    /// A key with which the gateway of `subsystem` may sign from the next record on, and the registry's view with it.
+    pub(crate) fn with_new_signing_key(&self, name: &str) -> (Signer, View) {
+        let (owner, gateway, now) = (subsystem(name), self.gateway_of(name), self.clock.now());
+        let generated = NewKey::signing(SignatureAlgorithm::EcdsaP256Sha256);
+        let signer = Signer::from_pkcs8_der(generated.pkcs8_der()).unwrap();
+        let validity = now..=now.plus(Duration::from_secs(3600));
+        let key = compose::key(signer.public_spki_der(), KeyPurpose::Signing, validity)
+            .of_member(&owner.member())
+            .for_subsystems(&[owner])
+            .held_by(&gateway.id);
+        let member_code = name.split('/').nth(2).unwrap();
+        let administration =
+            Signer::from_pem_file(&self.development.administration_key(member_code)).unwrap();
+        let mut view = (*self.views.current()).clone();
+        let instance = view.anchor().instance.clone();
+        view.apply(&compose::sign_record(&instance, None, now, key.build(), &[&administration])).unwrap();
+        (signer, view)
     }
 
     fn gateway_of(&self, subsystem: &str) -> &GatewayConfig {
@@ -174,12 +202,10 @@ fn founded(development: &Development) -> View {
 
 fn attestations(development: &Development, anchor: &Anchor) -> Vec<Vec<u8>> {
     let key = development.config().parent().unwrap().join("registry/attestation.key.pem");
-    let signer = kopuro_trust::signing::Signer::from_pem_file(&key).unwrap();
+    let signer = Signer::from_pem_file(&key).unwrap();
     let digests = contract_sources().map(kopuro_core::digest::Digest::of);
     digests
-        .map(|digest| {
-            kopuro_registry::compose::sign_attestation(&anchor.instance, &digest, SystemClock.now(), &signer)
-        })
+        .map(|digest| compose::sign_attestation(&anchor.instance, &digest, SystemClock.now(), &signer))
         .collect()
 }
 

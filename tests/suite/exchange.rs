@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use kopuro_core::content::Payload;
 use kopuro_core::error::Reason;
 use kopuro_exchange::dispatch::{Dispatch, Dispatched, Dispatcher};
 use kopuro_exchange::{Answer, Exchange};
 use kopuro_proto::examples::kg::traffic::v1::RegisterPaymentRequest;
 use prost::Message as _;
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 use crate::bus::{
     Bus, CountingDispatcher, PENSIONS, PORTAL, VIOLATIONS, again, payment_call, pension_call, subsystem,
@@ -27,14 +28,15 @@ async fn served(bus: &Bus, provider: &str, dispatcher: Arc<dyn Dispatcher>) -> (
 fn reason_of(answer: &Answer) -> String {
     match &answer.payload {
         Payload::Message(_) => "OK".to_owned(),
-        Payload::Failure { status, .. } => {
-            let status = tonic_types::pb::Status::decode(status.clone()).unwrap();
-            let code = tonic::Code::from_i32(status.code);
-            let status =
-                tonic::Status::with_details(code, status.message.clone(), status.encode_to_vec().into());
-            status.get_details_error_info().unwrap().reason
-        }
+        Payload::Failure { status, .. } => error_info(status).reason,
     }
+}
+
+fn error_info(status: &Bytes) -> ErrorInfo {
+    let decoded = tonic_types::pb::Status::decode(status.clone()).unwrap();
+    let code = tonic::Code::from_i32(decoded.code);
+    let status = tonic::Status::with_details(code, decoded.message, status.clone());
+    status.get_details_error_info().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +109,13 @@ async fn a_dispatch_cut_short_is_recorded_as_interrupted_and_never_repeated() {
     successor.serve(&subsystem(VIOLATIONS)).await.unwrap();
     let mut retry = again(&bus, &call);
     retry.timeout = None;
-    assert_eq!(reason_of(&portal.call(retry).await.unwrap()), "DISPATCH_INTERRUPTED");
+    let Payload::Failure { status, .. } = portal.call(retry).await.unwrap().payload else { panic!() };
+    let info = error_info(&status);
+    assert_eq!(info.reason, "DISPATCH_INTERRUPTED");
+    // It is the first attempt that a person must look into.
+    assert_eq!(info.metadata["exchange_id"], call.exchange.to_string());
+    let audited = bus.audit.of(Reason::DispatchInterrupted);
+    assert_eq!(audited.iter().map(|event| event.exchange).collect::<Vec<_>>(), [Some(call.exchange)]);
     assert_eq!(dispatcher.calls.load(Ordering::Acquire), 0);
     // The first attempt's record is read again, long expired. That it had no effect is not known, and not said.
     assert!(!bus.audit.reasons().contains(&"EXPIRED"), "{:?}", bus.audit.reasons());

@@ -239,6 +239,24 @@ async fn no_single_bit_of_a_stored_request_can_be_changed() {
     assert_eq!(stage.dispatched(), 1, "an altered record was dispatched");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_single_bit_of_a_stored_outcome_can_be_changed() {
+    let stage = Stage::set(PENSIONS).await;
+    let genuine = stage.portal.call(pension_call(&stage.bus)).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    stage.hostile.script(reply_topic(), move |record| {
+        let bits = record.value.len() * 8;
+        tell.send(bits).unwrap();
+        (0..bits).map(|bit| flipped(&record, bit)).chain([record.clone()]).collect()
+    });
+    let mut call = pension_call(&stage.bus);
+    call.timeout = Some(Duration::from_secs(60));
+    let answer = stage.portal.call(call).await.unwrap();
+    // The genuine outcome stands behind all the altered ones.
+    assert_eq!(answer.payload, genuine.payload);
+    assert_eq!(stage.bus.audit.reasons().len(), told.recv().unwrap());
+}
+
 fn flipped(record: &Record, bit: usize) -> Record {
     let mut value = record.value.to_vec();
     value[bit / 8] ^= 1 << (bit % 8);

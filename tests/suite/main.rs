@@ -18,4 +18,5 @@ mod probe;
 mod registry;
 mod secrecy;
 mod trace;
+mod views;
 mod wire;

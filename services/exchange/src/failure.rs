@@ -9,23 +9,14 @@ use kopuro_schema::{Invalid, InvalidKind, ValidateError};
 use prost::Message as _;
 use tonic_types::pb;
 
-/// The payload that tells the consumer of `refusal`.
+/// The payload that tells of `refusal`, which ended `exchange`.
 pub(crate) fn payload_of(refusal: &Refusal, exchange: &ExchangeId) -> Payload {
-    encode(refusal, Some(exchange))
-}
-
-/// The payload that is recorded for `refusal` and will answer whichever attempt asks.
-pub(crate) fn anonymous_payload_of(refusal: &Refusal) -> Payload {
-    encode(refusal, None)
-}
-
-fn encode(refusal: &Refusal, exchange: Option<&ExchangeId>) -> Payload {
     let side = refusal.reason.entry().side;
-    let status = Bytes::copy_from_slice(status::to_status(refusal, exchange).details());
+    let status = Bytes::copy_from_slice(status::to_status(refusal, Some(exchange)).details());
     if status.len() <= STATUS_LEN_MAX {
         return Payload::Failure { status, side };
     }
-    let bare = status::to_status(&Refusal::new(refusal.reason), exchange);
+    let bare = status::to_status(&Refusal::new(refusal.reason), Some(exchange));
     Payload::Failure { status: Bytes::copy_from_slice(bare.details()), side }
 }
 

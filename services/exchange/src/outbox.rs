@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use kopuro_broker::{AppendError, Appending, Broker, Position, TopicPartition};
+use kopuro_broker::{AppendError, Appending, Broker, BrokerError, Position, TopicPartition};
 use kopuro_core::chain::ChainHead;
 use kopuro_core::content::{self, Context, Payload};
 use kopuro_core::digest::Digest;
@@ -21,6 +21,7 @@ use kopuro_telemetry::metrics::{Direction, Metrics, Stage};
 use kopuro_telemetry::trace;
 use kopuro_trust::random;
 use kopuro_trust::sealing::{self, SealingPublicKey, Wrap};
+use tokio::runtime::Handle;
 
 use crate::node::Parts;
 use crate::replica::Replica;
@@ -102,6 +103,7 @@ impl Outbox {
         let appending = self.broker.append(&target, record);
         chain.advance(digest);
         drop(chain);
+        let appending = Some(appending);
         Ok(Sent { digest, appending, head, metrics: Arc::clone(&self.metrics), started: Instant::now() })
     }
 
@@ -130,7 +132,8 @@ impl Outbox {
 pub(crate) struct Sent {
     /// The statement digest.
     pub(crate) digest: Digest,
-    appending: Appending,
+    /// Until its fate is known.
+    appending: Option<Appending>,
     head: Arc<Mutex<ChainHead>>,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -139,17 +142,37 @@ pub(crate) struct Sent {
 impl Sent {
     /// Waits until the record is durable or its fate is decided. After a failure the chain starts anew, since nobody
     /// can say which of the statements after it are in the log.
-    pub(crate) async fn durable(self) -> Result<Position, AppendError> {
-        let appended = self.appending.await;
+    pub(crate) async fn durable(mut self) -> Result<Position, AppendError> {
+        let appended = match &mut self.appending {
+            Some(appending) => appending.await,
+            None => Err(AppendError::Unknown(BrokerError::Closed)),
+        };
+        self.appending = None;
         match &appended {
             Ok(_) => self.metrics.stage(Stage::Append, self.started.elapsed()),
-            Err(_) => {
-                let mut chain = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-                *chain = ChainHead::new(random::bytes());
-            }
+            Err(_) => begin_anew(&self.head),
         }
         appended
     }
+}
+
+impl Drop for Sent {
+    /// Nobody waits any more, and yet the chain must not go on from a statement that is not in the log.
+    fn drop(&mut self) {
+        let Some(appending) = self.appending.take() else { return };
+        let head = Arc::clone(&self.head);
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if appending.await.is_err() {
+                    begin_anew(&head);
+                }
+            });
+        }
+    }
+}
+
+fn begin_anew(head: &Mutex<ChainHead>) {
+    *head.lock().unwrap_or_else(PoisonError::into_inner) = ChainHead::new(random::bytes());
 }
 
 fn state(draft: Draft, content_digest: Digest, sealed_digest: Digest, chain: &ChainHead) -> Statement {
@@ -192,5 +215,39 @@ fn to_wire(wrap: &Wrap) -> wire::Wrap {
         enc: enc.to_vec().into(),
         sealed_epoch_key: sealed_epoch_key.to_vec().into(),
         wrapped_content_key: wrapped_content_key.to_vec().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was stated after it could otherwise go on from a statement that is not in the log.
+    #[tokio::test]
+    async fn a_chain_begins_anew_after_an_append_that_failed_and_that_nobody_waits_for() {
+        for (waits, fails) in [(true, true), (true, false), (false, true), (false, false)] {
+            let head = Arc::new(Mutex::new(ChainHead::new([1; 16])));
+            let appended = if fails {
+                Err(AppendError::Unknown(BrokerError::Closed))
+            } else {
+                Ok(Position { partition: 0, offset: 0 })
+            };
+            let sent = Sent {
+                digest: Digest::of(b"statement"),
+                appending: Some(Appending::new(std::future::ready(appended))),
+                head: Arc::clone(&head),
+                metrics: Metrics::new(),
+                started: Instant::now(),
+            };
+            if waits {
+                assert_eq!(sent.durable().await.is_err(), fails);
+            } else {
+                drop(sent);
+                // The runtime has one thread, so that what the drop spawned runs now.
+                tokio::task::yield_now().await;
+            }
+            let anew = head.lock().unwrap().next().epoch != [1; 16];
+            assert_eq!(anew, fails, "somebody waits: {waits}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! worker, which claims the partition, restores what is known of its effects, and then takes requests in order.
 
 mod effects;
+mod lag;
 mod offsets;
 mod outcomes;
 mod request;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition, Watermarks};
+use kopuro_broker::{BrokerError, GroupEvent, Subscription, TopicPartition};
 use kopuro_core::id::SubsystemId;
 use kopuro_core::topic::{MemberTopic, SubsystemTopic, TopicName};
 use tokio::sync::{mpsc, watch};
@@ -26,14 +27,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
 use crate::node::{EnsureError, Node};
+use lag::{Followed, LagTeller};
 use worker::{WorkEnded, Worker};
 
 /// Records handed to a worker and not yet taken.
 const QUEUE_LEN: usize = 64;
 /// How often offsets are committed.
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
-/// How often the lag is told.
-const LAG_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before the group is joined anew.
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 /// How long requests in work may take when the node drains.
@@ -185,14 +185,12 @@ async fn membership(
     let lost = CancellationToken::new();
     let mut commits = tokio::time::interval(COMMIT_EVERY);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lags = tokio::time::interval(LAG_EVERY);
-    lags.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lag = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = lost.cancelled() => return Ended::Lost,
             _ = commits.tick() => commit(&*subscription, &mut workers),
-            _ = lags.tick() => tell_lag(provider, group, &workers).await,
             event = subscription.next() => match event {
                 Ok(GroupEvent::Assigned(partitions)) => {
                     for target in partitions {
@@ -200,6 +198,7 @@ async fn membership(
                         workers.insert(target, worker);
                     }
                     tell_assigned(announce, &workers);
+                    lag = Some(follow_lag(provider, group, &workers));
                 }
                 Ok(GroupEvent::Revoked(partitions)) => {
                     commit(&*subscription, &mut workers);
@@ -207,6 +206,7 @@ async fn membership(
                         workers.remove(&target);
                     }
                     tell_assigned(announce, &workers);
+                    lag = Some(follow_lag(provider, group, &workers));
                 }
                 Ok(GroupEvent::Record(target, record)) => {
                     if let Some(worker) = workers.get(&target) {
@@ -226,6 +226,7 @@ async fn membership(
             }
         }
     }
+    drop(lag);
     announce.send_replace(Restored::default());
     drain(subscription, workers).await;
     Ended::Stopped
@@ -278,19 +279,16 @@ fn commit(subscription: &dyn Subscription, workers: &mut HashMap<TopicPartition,
     }
 }
 
-/// Tells how many requests wait in the broker. What cannot be learned at once is learned the next time.
-async fn tell_lag(provider: &Provider, group: &Group, workers: &HashMap<TopicPartition, Assigned>) {
-    let broker = &provider.node.parts.broker;
-    let mut lag = 0;
-    for (target, worker) in workers {
-        let known =
-            futures::future::join(broker.watermarks(target), broker.committed(&group.name, target)).await;
-        if let (Ok(Watermarks { low, high }), Ok(committed)) = known {
-            let next = committed.unwrap_or(low).max(worker.finished.load(Ordering::Acquire));
-            lag += high.saturating_sub(next);
-        }
-    }
-    provider.node.parts.metrics.set_broker_lag(&provider.subsystem, lag);
+fn follow_lag(
+    provider: &Arc<Provider>,
+    group: &Group,
+    workers: &HashMap<TopicPartition, Assigned>,
+) -> LagTeller {
+    let follow = |(target, worker): (&TopicPartition, &Assigned)| Followed {
+        target: target.clone(),
+        finished: Arc::clone(&worker.finished),
+    };
+    LagTeller::start(Arc::clone(provider), group.name.clone(), workers.iter().map(follow).collect())
 }
 
 async fn drain(subscription: Box<dyn Subscription>, mut workers: HashMap<TopicPartition, Assigned>) {

@@ -137,8 +137,8 @@ impl Arbiter {
         if outcome.keep_until < now {
             return;
         }
-        let OutcomeFacts { key, fingerprint, request_digest, keep_until, offset: _ } = outcome;
-        let marker = MarkerFacts { key, fingerprint, request_digest, not_after: now, keep_until };
+        let OutcomeFacts { key, fingerprint, request_digest, exchange, keep_until, offset: _ } = outcome;
+        let marker = MarkerFacts { key, fingerprint, request_digest, exchange, not_after: now, keep_until };
         let effect = self.effects.entry(key).or_insert(Effect {
             marker,
             stage: Stage::Recording,
@@ -222,10 +222,10 @@ impl Arbiter {
         if self.effects.len() >= self.settings.effects_max {
             return self.actions.push_back(Action::RefuseOverloaded(ticket));
         }
-        let EffectRequest { key, fingerprint, request_digest, expire_time } = request;
+        let EffectRequest { key, fingerprint, request_digest, exchange, expire_time } = request;
         let not_after = expire_time.min(now.plus(self.settings.dispatch_window));
         let keep_until = now.plus(self.settings.outcome_window).max(expire_time.plus(self.settings.skew));
-        let marker = MarkerFacts { key, fingerprint, request_digest, not_after, keep_until };
+        let marker = MarkerFacts { key, fingerprint, request_digest, exchange, not_after, keep_until };
         self.agenda.insert((not_after.plus(self.settings.skew), key));
         self.effects.insert(key, Effect { marker, stage: Stage::Reserving, waiting: vec![ticket] });
         self.actions.push_back(Action::AppendMarker(marker));

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Digest;
-use crate::id::{RequestId, SubsystemId};
+use crate::id::{ExchangeId, RequestId, SubsystemId};
 use crate::time::UnixMillis;
 
 fn key(number: u8) -> EffectKey {
@@ -23,6 +23,7 @@ fn request(number: u8, now: UnixMillis) -> EffectRequest {
         key: key(number),
         fingerprint: Digest::of(&[number]),
         request_digest: Digest::of(&now.as_u64().to_be_bytes()),
+        exchange: ExchangeId::new(now, [number; 10]),
         expire_time: now.plus(Duration::from_secs(30)),
     }
 }
@@ -208,6 +209,7 @@ fn outcome(key: EffectKey, offset: u64, now: UnixMillis) -> OutcomeFacts {
         key,
         fingerprint: Digest::of(&[number]),
         request_digest: Digest::of(b"request"),
+        exchange: ExchangeId::new(now, [number; 10]),
         keep_until: now.plus(Duration::from_secs(3600)),
         offset,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::id::{RequestId, SubsystemId};
+use crate::id::{ExchangeId, RequestId, SubsystemId};
 use crate::time::UnixMillis;
 
 /// Names one ownership of a topic-partition: 16 random bytes.
@@ -67,6 +67,8 @@ pub struct EffectRequest {
     pub fingerprint: Digest,
     /// The statement digest of this attempt.
     pub request_digest: Digest,
+    /// The exchange of this attempt.
+    pub exchange: ExchangeId,
     /// After this the request must not be dispatched.
     pub expire_time: UnixMillis,
 }
@@ -80,6 +82,8 @@ pub struct MarkerFacts {
     pub fingerprint: Digest,
     /// The statement digest of the request to be dispatched.
     pub request_digest: Digest,
+    /// The exchange of the request to be dispatched.
+    pub exchange: ExchangeId,
     /// The last instant at which the dispatch may begin.
     pub not_after: UnixMillis,
     /// Until when the marker counts.
@@ -95,6 +99,8 @@ pub struct OutcomeFacts {
     pub fingerprint: Digest,
     /// The statement digest of the request that had the effect.
     pub request_digest: Digest,
+    /// The exchange of the request that had the effect.
+    pub exchange: ExchangeId,
     /// Until when the outcome is kept.
     pub keep_until: UnixMillis,
     /// Where the outcome stands in the outcome topic's partition.

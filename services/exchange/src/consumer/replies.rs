@@ -59,7 +59,7 @@ impl Reader {
             match tail.next().await {
                 Ok(stored) => {
                     next = StartAt::Offset(stored.position.offset + 1);
-                    self.read(&stored);
+                    self.read(&stored).await;
                 }
                 Err(BrokerError::Closed) => return,
                 Err(error) => {
@@ -86,25 +86,30 @@ impl Reader {
         }
     }
 
-    fn read(&mut self, stored: &StoredRecord) {
+    async fn read(&mut self, stored: &StoredRecord) {
         let metrics = &self.node.parts.metrics;
         metrics.broker_record(Direction::Fetched, stored.record.value.len());
         if ReplicaToken::of_reply_key(&stored.record.key) != Some(self.node.parts.replica.token) {
             return;
         }
         metrics.stage(Stage::Fetch, self.node.parts.clock.now().since(stored.append_time));
-        if let Err(reason) = self.take(stored) {
+        if let Err(reason) = self.take(stored).await {
             self.refuse(reason);
         }
     }
 
-    fn take(&mut self, stored: &StoredRecord) -> Result<(), Reason> {
+    async fn take(&mut self, stored: &StoredRecord) -> Result<(), Reason> {
         let parts = &self.node.parts;
         let (started, now) = (Instant::now(), parts.clock.now());
         let received = Received::decode(&stored.record.value)?;
         let exchange = received.statement.exchange;
         if !self.board.awaits(&exchange) {
             return self.unawaited(received, now);
+        }
+        // The outcome may be signed with a key that this node is about to learn of.
+        let named = received.statement.view.size;
+        if parts.views.current().stamp().size < named {
+            parts.views.reaches(named, parts.settings.view_wait).await;
         }
         let view = parts.views.current();
         let verified = received.verify(&view, now)?;

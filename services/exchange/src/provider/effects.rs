@@ -8,6 +8,7 @@ use kopuro_broker::TopicPartition;
 use kopuro_core::content::{self, Payload};
 use kopuro_core::digest::Digest;
 use kopuro_core::effect::{ClaimId, EffectKey, MarkerFacts, OutcomeFacts};
+use kopuro_core::id::ExchangeId;
 use kopuro_core::time::UnixMillis;
 use kopuro_proto::exchange::v1 as wire;
 use kopuro_trust::member_secret::MemberSecret;
@@ -58,12 +59,13 @@ pub(super) fn write_outcome(
     marker: &MarkerFacts,
     payload: &Payload,
 ) -> Option<Vec<u8>> {
-    let MarkerFacts { key, fingerprint, request_digest, keep_until, not_after: _ } = marker;
+    let MarkerFacts { key, fingerprint, request_digest, exchange, keep_until, not_after: _ } = marker;
     let body = wire::OutcomeBody {
         fingerprint: fingerprint.as_bytes().to_vec().into(),
         request_digest: request_digest.as_bytes().to_vec().into(),
         payload: content::encode_payload(payload, &[]).ok()?.into(),
         keep_until: Some(keep_until.to_proto()),
+        exchange_id: exchange.as_bytes().to_vec().into(),
     };
     let sealed_body = secret.seal_at_rest(key.as_bytes(), &body.encode_to_vec());
     let entry =
@@ -81,11 +83,12 @@ pub(super) fn read_outcome(
     let key = EffectKey::from_slice(&effect_key)?;
     let body = secret.open_at_rest(&effect_key, &sealed_body).ok()?;
     let body = wire::OutcomeBody::decode(Bytes::from(body)).ok()?;
-    let wire::OutcomeBody { fingerprint, request_digest, payload, keep_until } = body;
+    let wire::OutcomeBody { fingerprint, request_digest, payload, keep_until, exchange_id } = body;
     let facts = OutcomeFacts {
         key,
         fingerprint: Digest::from_slice(&fingerprint)?,
         request_digest: Digest::from_slice(&request_digest)?,
+        exchange: ExchangeId::from_slice(&exchange_id).ok()?,
         keep_until: UnixMillis::from_proto(&keep_until?)?,
         offset,
     };
@@ -93,22 +96,24 @@ pub(super) fn read_outcome(
 }
 
 fn to_wire(marker: &MarkerFacts) -> wire::Marker {
-    let MarkerFacts { key, fingerprint, request_digest, not_after, keep_until } = marker;
+    let MarkerFacts { key, fingerprint, request_digest, exchange, not_after, keep_until } = marker;
     wire::Marker {
         effect_key: key.as_bytes().to_vec().into(),
         fingerprint: fingerprint.as_bytes().to_vec().into(),
         request_digest: request_digest.as_bytes().to_vec().into(),
         not_after: Some(not_after.to_proto()),
         keep_until: Some(keep_until.to_proto()),
+        exchange_id: exchange.as_bytes().to_vec().into(),
     }
 }
 
 fn from_wire(marker: &wire::Marker) -> Option<MarkerFacts> {
-    let wire::Marker { effect_key, fingerprint, request_digest, not_after, keep_until } = marker;
+    let wire::Marker { effect_key, fingerprint, request_digest, not_after, keep_until, exchange_id } = marker;
     Some(MarkerFacts {
         key: EffectKey::from_slice(effect_key)?,
         fingerprint: Digest::from_slice(fingerprint)?,
         request_digest: Digest::from_slice(request_digest)?,
+        exchange: ExchangeId::from_slice(exchange_id).ok()?,
         not_after: UnixMillis::from_proto(not_after.as_ref()?)?,
         keep_until: UnixMillis::from_proto(keep_until.as_ref()?)?,
     })
@@ -135,6 +140,7 @@ mod tests {
             key: EffectKey::of(&consumer, &subsystem(), None, &RequestId::new([1; 16])),
             fingerprint: Digest::of(b"f"),
             request_digest: Digest::of(b"r"),
+            exchange: ExchangeId::new(UnixMillis::new(5), [3; 10]),
             not_after: UnixMillis::new(10),
             keep_until: UnixMillis::new(20),
         }

@@ -117,6 +117,7 @@ impl Provider {
             key: EffectKey::of(sender, recipient, ordering_key.as_ref(), id),
             fingerprint: secret.fingerprint(&[method.path().as_bytes(), &context, &payload]),
             request_digest: request.digest,
+            exchange: request.statement.exchange,
             expire_time: *expire_time,
         }
     }

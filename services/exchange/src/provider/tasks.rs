@@ -27,6 +27,8 @@ pub(super) enum Report {
     Completed(EffectKey),
     /// A record is done.
     Finished(u64),
+    /// The view that a record's statement names is here, or did not come in time: the record is looked at once more.
+    Again(Box<StoredRecord>),
     /// The seal of a statement did not open: its digest is as if it had never been seen, since who can alter a record can
     /// put an altered one before the genuine one.
     Forget(Digest),
@@ -61,6 +63,18 @@ pub(super) async fn serve(
         }
     }
     report(&reports, Report::Finished(offset)).await;
+}
+
+/// Gives a record back to its worker when the view has `size` records, or has had its time to come.
+pub(super) async fn await_view(
+    provider: Arc<Provider>,
+    reports: mpsc::Sender<Report>,
+    stored: StoredRecord,
+    size: u64,
+) {
+    let parts = &provider.node.parts;
+    parts.views.reaches(size, parts.settings.view_wait).await;
+    report(&reports, Report::Again(Box::new(stored))).await;
 }
 
 /// Refuses a verified request for a reason that needs no look at its content.

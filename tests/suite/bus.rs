@@ -165,16 +165,20 @@ impl Bus {
             .of_member(&owner.member())
             .for_subsystems(&[owner])
             .held_by(&gateway.id);
-        let member_code = name.split('/').nth(2).unwrap();
-        let administration =
-            Signer::from_pem_file(&self.development.administration_key(member_code)).unwrap();
+        let administration = self.administration(name);
         let mut view = (*self.views.current()).clone();
         let instance = view.anchor().instance.clone();
         view.apply(&compose::sign_record(&instance, None, now, key.build(), &[&administration])).unwrap();
         (signer, view)
     }
 
-    fn gateway_of(&self, subsystem: &str) -> &GatewayConfig {
+    /// What signs for the member of `subsystem` in the registry.
+    pub(crate) fn administration(&self, subsystem: &str) -> Signer {
+        let member_code = subsystem.split('/').nth(2).unwrap();
+        Signer::from_pem_file(&self.development.administration_key(member_code)).unwrap()
+    }
+
+    pub(crate) fn gateway_of(&self, subsystem: &str) -> &GatewayConfig {
         let serves = |gateway: &&GatewayConfig| {
             gateway.members.iter().any(|member| subsystem.starts_with(&format!("{}/", member.id)))
         };

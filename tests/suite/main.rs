@@ -16,6 +16,7 @@ mod layout;
 mod node;
 mod probe;
 mod registry;
+mod retired_key;
 mod secrecy;
 mod trace;
 mod views;

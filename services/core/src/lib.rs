@@ -4,6 +4,7 @@
 //! The crate is pure. Time and randomness are arguments; nothing here reads a clock, a file, a socket or
 //! the environment, so every rule can be tested by itself and read without the rest.
 
+pub mod bounds;
 pub mod call;
 pub mod chain;
 pub mod content;

@@ -55,7 +55,7 @@ impl Received {
     pub(crate) fn verify(self, view: &View, now: UnixMillis) -> Result<Verified, Reason> {
         let (digest, signer) = (self.digest(), self.signer());
         let Self { record, envelope, statement } = self;
-        let key = view.signing_key(&signer, &statement.sender, now)?;
+        let key = view.signing_key(&signer, &statement, now)?;
         let signature = &envelope.signatures[0].bytes;
         key.verify(&envelope.signed_bytes(), signature).map_err(|_| Reason::SignatureInvalid)?;
         let Record { envelope: _, ciphertext, wraps } = record;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kopuro_core::bounds::{CLOCK_SKEW_MAX, REQUEST_LIFE_MAX};
 use kopuro_core::effect::ArbiterSettings;
 
 /// How much the engine takes, and how long it waits.
@@ -25,15 +26,14 @@ pub struct ExchangeSettings {
 
 impl Default for ExchangeSettings {
     fn default() -> Self {
-        let skew = Duration::from_secs(5);
         Self {
             calls_max: 1024,
             requests_max: 1024,
             deadline_default: Duration::from_secs(30),
-            request_life_max: Duration::from_secs(600),
-            skew,
+            request_life_max: REQUEST_LIFE_MAX,
+            skew: CLOCK_SKEW_MAX,
             view_wait: Duration::from_secs(2),
-            arbiter: ArbiterSettings { skew, ..ArbiterSettings::default() },
+            arbiter: ArbiterSettings { skew: CLOCK_SKEW_MAX, ..ArbiterSettings::default() },
         }
     }
 }

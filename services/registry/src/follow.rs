@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kopuro_broker::{Broker, BrokerError, StartAt, StoredRecord, Tail, TopicPartition, Watermarks};
+use kopuro_core::bounds::VIEW_AGE_MAX;
 use kopuro_core::time::{Clock, UnixMillis};
 use kopuro_telemetry::metrics::{Alarm, Metrics};
 use tokio::task::JoinSet;
@@ -49,7 +50,7 @@ pub struct FollowSettings {
 
 impl Default for FollowSettings {
     fn default() -> Self {
-        Self { age_max: Duration::from_secs(15 * 60), age_alarm: Duration::from_secs(10) }
+        Self { age_max: VIEW_AGE_MAX, age_alarm: Duration::from_secs(10) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod authority;
 mod lookup;
+mod retirement;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use kopuro_core::digest::{Digest, KeyId};
 use kopuro_core::envelope::Envelope;
 use kopuro_core::id::{Instance, MemberId, ServiceName, SubsystemId};
 use kopuro_core::statement::ViewStamp;
+use kopuro_core::time::UnixMillis;
 use kopuro_tlog::Frontier;
 use kopuro_trust::sealing::SealingPublicKey;
 use kopuro_trust::signing::VerifyingKey;
@@ -27,6 +29,7 @@ use crate::record::{
 };
 
 pub use lookup::Offer;
+pub use retirement::Retirement;
 
 /// Why an entry does not become part of the view.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +61,8 @@ pub struct KnownKey {
     pub key: Key,
     /// The key itself, ready to use.
     pub material: KeyMaterial,
+    /// When it was retired, if it is.
+    pub retirement: Option<Retirement>,
 }
 
 /// A public key, ready for its purpose.
@@ -162,9 +167,9 @@ impl View {
     pub fn apply(&mut self, bytes: &[u8]) -> Result<u64, ApplyError> {
         let revision = self.log.size();
         match self.check(bytes)? {
-            Entry::Change(Change { instance: _, replaces: _, create_time: _, resource }) => {
+            Entry::Change(Change { instance: _, replaces: _, create_time, resource }) => {
                 let name = resource.name();
-                self.set(resource)?;
+                self.set(resource, revision, create_time)?;
                 self.revisions.insert(name.into(), revision);
             }
             Entry::Attestation { instance: _, digest, create_time: _ } => {
@@ -191,7 +196,7 @@ impl View {
     }
 
     /// Sets a resource that was checked. Nothing is changed before the last thing that can fail.
-    fn set(&mut self, resource: Resource) -> Result<(), ApplyError> {
+    fn set(&mut self, resource: Resource, revision: u64, create_time: UnixMillis) -> Result<(), ApplyError> {
         match resource {
             Resource::Member(member) => {
                 self.members.insert(member.id.clone(), Arc::new(member));
@@ -204,7 +209,7 @@ impl View {
             }
             Resource::Key(key) => {
                 let material = rules::ready(&key)?;
-                self.set_key(key, material);
+                self.set_key(key, material, Retirement { revision, create_time });
             }
             Resource::PackageOwnership(ownership) => {
                 self.packages.insert(ownership.package.as_str().to_owned(), Arc::new(ownership));
@@ -220,11 +225,12 @@ impl View {
         Ok(())
     }
 
-    fn set_key(&mut self, key: Key, material: KeyMaterial) {
+    fn set_key(&mut self, key: Key, material: KeyMaterial, record: Retirement) {
         if key.purpose == KeyPurpose::Sealing {
             self.index_sealing_key(&key);
         }
-        self.keys.insert(key.id, Arc::new(KnownKey { key, material }));
+        let retirement = Retirement::after(record, &key, self.keys.get(&key.id).map(AsRef::as_ref));
+        self.keys.insert(key.id, Arc::new(KnownKey { key, material, retirement }));
     }
 
     /// Keeps, for every subsystem, the sealing keys that speak for it, in the order in which they first did.

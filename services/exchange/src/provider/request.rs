@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kopuro_broker::TopicPartition;
+use kopuro_core::bounds::OUTCOME_LIFE;
 use kopuro_core::content::{self, Context, Payload};
 use kopuro_core::digest::Digest;
 use kopuro_core::effect::{EffectKey, EffectRequest};
@@ -23,8 +24,6 @@ use crate::failure;
 use crate::inbox::Verified;
 use crate::outbox::{Address, Draft};
 
-/// How long an outcome may still be read after its request has expired.
-pub(super) const OUTCOME_LIFE: Duration = Duration::from_secs(30);
 /// How long to wait before an outcome that was not appended is appended again.
 const ANSWER_AGAIN: Duration = Duration::from_millis(100);
 
@@ -71,6 +70,8 @@ impl Provider {
         let not_dispatched =
             |_| Refusal::with(Reason::DispatchDeferred, "the provider's view of the registry is too old");
         let view = parts.views.deciding(now).map_err(not_dispatched)?;
+        // The signature may have verified by a view that had not heard yet of the end of the key.
+        view.signing_key(&verified.signer, statement, now)?;
         let Statement { sender, recipient, method: called, contract: digest, .. } = statement;
         let contract =
             view.contract_under(recipient, called.service(), digest, now).ok_or(Reason::ServiceUnknown)?;

@@ -47,9 +47,9 @@ pub(super) async fn serve(
     let metrics = Arc::clone(&provider.node.parts.metrics);
     let _in_flight = metrics.in_flight(Role::Provider);
     match provider.admit(verified).await {
-        Err((_, digest, refusal)) if refusal.reason == Reason::SealBroken => {
+        Err((_, digest, refusal)) if is_unverified(refusal.reason) => {
             report(&reports, Report::Forget(digest)).await;
-            return put_aside(&provider, &reports, &stored, Reason::SealBroken).await;
+            return put_aside(&provider, &reports, &stored, refusal.reason).await;
         }
         Err((statement, digest, refusal)) => provider.refuse(&statement, digest, &refusal).await,
         Ok(Admitted::Once(request, effect)) => {
@@ -75,6 +75,11 @@ pub(super) async fn await_view(
     let parts = &provider.node.parts;
     parts.views.reaches(size, parts.settings.view_wait).await;
     report(&reports, Report::Again(Box::new(stored))).await;
+}
+
+/// Whether a refusal says that the record is not its sender's, which then gets no answer.
+fn is_unverified(reason: Reason) -> bool {
+    matches!(reason, Reason::SealBroken | Reason::SignerUnknown)
 }
 
 /// Refuses a verified request for a reason that needs no look at its content.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kopuro_core::digest::{Digest, KeyId};
 use kopuro_core::error::Reason;
 use kopuro_core::id::{MemberId, MethodId, ServiceName, SubsystemId};
+use kopuro_core::statement::Statement;
 use kopuro_core::time::UnixMillis;
 use kopuro_trust::sealing::SealingPublicKey;
 use kopuro_trust::signing::VerifyingKey;
@@ -32,20 +33,24 @@ impl View {
         if fresh(key, now) && self.holder_in_force(key) { Ok(key) } else { Err(Reason::CertificateRevoked) }
     }
 
-    /// The key that verifies a statement of `sender`. A retired key still verifies existing messages.
+    /// The key that verifies a statement. A retired key verifies what its signer made before it could have heard of
+    /// the retirement, for as long as that may be on its way: less than half an hour after the record that retired it
+    /// was signed.
     ///
     /// # Errors
-    /// [`Reason::SignerUnknown`] when the key may not speak for the sender.
+    /// [`Reason::SignerUnknown`] when the key may not speak for the sender, or not any more.
     pub fn signing_key(
         &self,
         id: &KeyId,
-        sender: &SubsystemId,
+        statement: &Statement,
         now: UnixMillis,
     ) -> Result<&VerifyingKey, Reason> {
+        let sender = &statement.sender;
         let known = self.keys.get(id).filter(|known| {
             let Key { purpose, state, subsystems, not_before, not_after, .. } = &known.key;
             *purpose == KeyPurpose::Signing
                 && *state != KeyState::Revoked
+                && known.retirement.is_none_or(|retirement| retirement.spares(statement, now))
                 && (*not_before..=*not_after).contains(&now)
                 && subsystems.contains(sender)
                 && self.holder_serves(&known.key, sender)

@@ -4,3 +4,4 @@ mod authority;
 mod encoding;
 mod lookup;
 mod rules;
+mod signing_key;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kopuro_broker::StoredRecord;
+use kopuro_core::bounds::OUTCOME_LIFE;
 use kopuro_core::effect::EffectKey;
 use kopuro_core::error::Reason;
 use kopuro_core::statement::{Kind, Mode, Statement};
@@ -14,7 +15,6 @@ use tracing::Instrument as _;
 
 use super::Worker;
 use crate::inbox::{Received, Verified};
-use crate::provider::request::OUTCOME_LIFE;
 use crate::provider::tasks;
 use crate::watch;
 

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use kopuro_core::error::Reason;
-use kopuro_core::id::{MethodId, PackageName, ServiceName, SubsystemId};
+use kopuro_core::id::{MethodId, PackageName, ServiceName};
 use kopuro_core::time::UnixMillis;
 use kopuro_trust::signing::Signer;
 
 use crate::compose;
 use crate::record::{
-    AccessRight, Change, Contract, Entry, Gateway, Grantee, GroupId, KeyPurpose, KeyState, Member,
-    PackageOwnership, Resource, ResourceState, Subsystem, to_wire,
+    AccessRight, Change, Contract, Entry, Grantee, GroupId, KeyPurpose, KeyState, Member, PackageOwnership,
+    Resource, ResourceState, Subsystem, to_wire,
 };
 use crate::testing::{NOW, World, ecdsa, pension_descriptors, pension_service, validity};
 
-const LATER: UnixMillis = UnixMillis::new(NOW.as_u64() + 3_600_001);
+pub(super) const LATER: UnixMillis = UnixMillis::new(NOW.as_u64() + 3_600_001);
 
 fn digest() -> kopuro_core::digest::Digest {
     kopuro_core::digest::Digest::of(&pension_descriptors())
@@ -197,55 +197,9 @@ fn a_suspension_ends_every_right() {
     }
 }
 
-fn key(signer: &Signer, purpose: KeyPurpose, world: &World) -> compose::KeyDraft {
+pub(super) fn key(signer: &Signer, purpose: KeyPurpose, world: &World) -> compose::KeyDraft {
     let draft = compose::key(signer.public_spki_der(), purpose, validity());
     draft.of_member(&world.fund.member).for_subsystems(std::slice::from_ref(&world.fund.system))
-}
-
-#[test]
-fn a_signing_key_verifies_until_it_is_revoked() {
-    let mut world = World::new();
-    let signer = ecdsa();
-    let draft = |world: &World| key(&signer, KeyPurpose::Signing, world).held_by("fund-1");
-    let verifies = |world: &World, sender: &SubsystemId, now| {
-        world.view.signing_key(&signer.key_id(), sender, now).map(|key| key.key_id())
-    };
-    let pensions = world.fund.system.clone();
-    let unknown = Err(Reason::SignerUnknown);
-    assert_eq!(verifies(&world, &pensions, NOW), unknown);
-    for (state, outcome) in [
-        (KeyState::Active, Ok(signer.key_id())),
-        (KeyState::Retired, Ok(signer.key_id())),
-        (KeyState::Revoked, unknown),
-    ] {
-        world.by_fund(draft(&world).in_state(state).build()).unwrap();
-        assert_eq!(verifies(&world, &pensions, NOW), outcome, "{state:?}");
-        assert_eq!(verifies(&world, &world.police.system, NOW), unknown);
-        assert_eq!(verifies(&world, &pensions, LATER), unknown);
-    }
-}
-
-#[test]
-fn a_gateway_speaks_while_it_serves_the_member() {
-    let base = World::new();
-    let (fund, police) = (base.fund.member.clone(), base.police.member.clone());
-    let gateway = |members, state| Resource::Gateway(Gateway { id: "fund-1".into(), members, state });
-    for changed in
-        [gateway(vec![police], ResourceState::Active), gateway(vec![fund], ResourceState::Suspended)]
-    {
-        let mut world = base.fork();
-        let signer = ecdsa();
-        world.by_fund(key(&signer, KeyPurpose::Signing, &world).held_by("fund-1").build()).unwrap();
-        let verifies =
-            |world: &World| world.view.signing_key(&signer.key_id(), &world.fund.system, NOW).is_ok();
-        assert!(verifies(&world) && world.view.gateway_serves("fund-1", &world.fund.system));
-        world.by_authority(to_wire(&changed)).unwrap();
-        assert!(!verifies(&world) && !world.view.gateway_serves("fund-1", &world.fund.system));
-        assert_eq!(
-            world.view.subsystems_of_gateway("fund-1").filter(|id| **id == world.fund.system).count(),
-            0
-        );
-    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kopuro_core::error::Reason;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tonic_reflection::pb;
 
 pub use files::{Files, FilesError};
@@ -64,10 +66,24 @@ fn own_services() -> [Shown; 3] {
     ]
 }
 
-/// What a caller sees: the contracts shown to it and the bus's own services.
+/// The messages that the details of a status are: a client that knows no schema could not show a refusal otherwise.
+///
+/// tonic-types names the files without their folder; here they are called as every importer calls them.
+fn status_details() -> Shown {
+    let set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET);
+    let mut set = set.expect("the descriptor set of tonic-types is well-formed");
+    for file in set.file.iter_mut().filter(|file| file.package() == "google.rpc") {
+        let name = file.name().rsplit('/').next().unwrap_or_default();
+        file.name = Some(format!("google/rpc/{name}"));
+    }
+    Shown { descriptor_set: set.encode_to_vec().into(), methods: BTreeMap::new() }
+}
+
+/// What a caller sees: the contracts shown to it, the bus's own services, and the details of a status.
 async fn files_for(disclosure: &Arc<dyn Disclosure>, caller: &Caller) -> Result<Files, Reason> {
     let mut shown = disclosure.shown_to(caller).await?;
     shown.extend(own_services());
+    shown.push(status_details());
     let read = tokio::task::spawn_blocking(move || Files::of(&shown)).await;
     read.map_err(|_| Reason::Internal)?.map_err(|_| Reason::ContractUnavailable)
 }

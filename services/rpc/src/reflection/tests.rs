@@ -123,6 +123,41 @@ async fn imports_and_messages_are_found() {
     assert!(file(allowed(), MessageRequest::FileContainingSymbol(message)).await.is_some());
 }
 
+#[tokio::test]
+async fn the_details_of_a_status_are_found_by_anybody() {
+    let symbol = |symbol: &str| MessageRequest::FileContainingSymbol(symbol.to_owned());
+    for (message, name) in [
+        ("google.rpc.ErrorInfo", "google/rpc/error_details.proto"),
+        ("google.rpc.BadRequest.FieldViolation", "google/rpc/error_details.proto"),
+        ("google.rpc.RetryInfo", "google/rpc/error_details.proto"),
+        ("google.rpc.Status", "google/rpc/status.proto"),
+    ] {
+        let found = file(router(&[]), symbol(message)).await.unwrap();
+        assert_eq!(found.name(), name);
+        for import in &found.dependency {
+            assert!(file(router(&[]), MessageRequest::FileByFilename(import.clone())).await.is_some());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_older_reflection_answers_the_same() {
+    use older::server_reflection_request::MessageRequest;
+    use older::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1alpha as older;
+    let asked = MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+    let request = older::ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
+    let routes = Routes::from(router(&[]));
+    let mut client = older::server_reflection_client::ServerReflectionClient::new(routes);
+    let answers = client.server_reflection_info(futures::stream::iter([request])).await;
+    let answer = answers.unwrap().into_inner().next().await.unwrap().unwrap();
+    let Some(MessageResponse::FileDescriptorResponse(found)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    let found = FileDescriptorProto::decode(found.file_descriptor_proto[0].as_slice()).unwrap();
+    assert_eq!(found.name(), "google/rpc/error_details.proto");
+}
+
 #[test]
 fn rules_survive_the_cut() {
     let methods = BTreeMap::from([(PENSIONS.to_owned(), BTreeSet::from(["GetPensionInfo".to_owned()]))]);

@@ -92,9 +92,7 @@ impl Threads {
     fn start(shared: &Arc<Shared>, intake: writer::Intake) -> Result<Self, BrokerError> {
         let (stop_upkeep, stopped) = sync_channel(0);
         let (for_writer, for_upkeep) = (shared.clone(), shared.clone());
-        let writer = spawn("kopuro-log-write", move || {
-            writer::run(&intake, &for_writer.store, &for_writer.dirty, now);
-        })?;
+        let writer = spawn("kopuro-log-write", move || writer::run(&intake, &for_writer, now))?;
         let upkeep = spawn("kopuro-log-keep", move || upkeep::run(&for_upkeep, &stopped, now))?;
         Ok(Self { writer, upkeep, stop_upkeep })
     }
@@ -160,6 +158,9 @@ impl Broker for EmbeddedBroker {
     }
 
     async fn probe(&self, limit: Duration) -> Result<(), BrokerError> {
+        if let Some(error) = self.shared.failure.get() {
+            return Err(error.clone());
+        }
         let shared = self.shared.clone();
         let check = blocking(move || shared.store.check());
         let late = |_| BrokerError::Unavailable("the embedded log did not answer in time".into());

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use kopuro_core::topic::TopicName;
 use tokio::sync::{Notify, oneshot};
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     making_topic: Mutex<()>,
     commits: Mutex<Commits>,
     pub(super) dirty: DirtyCommits,
+    /// Why the writer writes no more.
+    pub(super) failure: OnceLock<BrokerError>,
     groups: Mutex<HashMap<String, Room>>,
     next_member: AtomicU64,
     closed: AtomicBool,
@@ -52,6 +54,7 @@ impl Shared {
             making_topic: Mutex::new(()),
             commits: Mutex::new(commits),
             dirty: Mutex::default(),
+            failure: OnceLock::new(),
             groups: Mutex::default(),
             next_member: AtomicU64::new(0),
             closed: AtomicBool::new(false),

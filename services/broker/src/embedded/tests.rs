@@ -105,3 +105,16 @@ async fn commits_reach_the_disk_without_an_append() {
     let kept = fixture.broker.shared.store.commits().unwrap();
     assert_eq!(kept.values().copied().collect::<Vec<_>>(), [7]);
 }
+
+#[tokio::test]
+async fn a_log_that_writes_no_more_refuses_with_certainty_and_says_so() {
+    let fixture = Fixture::new(None).await;
+    fixture.broker.probe(Duration::from_secs(60)).await.unwrap();
+    fixture.broker.shared.store.close();
+    let failed = fixture.broker.append(&fixture.target, Record::default()).await;
+    assert!(matches!(failed, Err(AppendError::Unknown(BrokerError::Closed))), "{failed:?}");
+    let later = fixture.broker.append(&fixture.target, Record::default()).await;
+    assert!(matches!(later, Err(AppendError::NotAppended(BrokerError::Closed))), "{later:?}");
+    assert!(fixture.broker.shared.failure.get().is_some());
+    assert!(fixture.broker.probe(Duration::from_secs(60)).await.is_err());
+}

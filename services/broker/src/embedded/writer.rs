@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::codec::PartitionId;
 use super::partition::Partition;
+use super::shared::Shared;
 use super::store::{Commits, Store};
 use crate::port::{AppendError, BrokerError, Position, Record, StoredRecord};
 
@@ -95,14 +96,13 @@ impl Intake {
 
 /// Writes until the queue is closed. After a failed write nothing more is written: what is on disk is then unknown,
 /// and only opening the log anew finds out.
-pub(super) fn run(intake: &Intake, store: &Store, dirty: &DirtyCommits, now: impl Fn() -> UnixMillis) {
-    let mut failure = None;
+pub(super) fn run(intake: &Intake, shared: &Shared, now: impl Fn() -> UnixMillis) {
     while let Some(batch) = intake.take() {
-        if let Some(error) = &failure {
+        if let Some(error) = shared.failure.get() {
             refuse(batch, error);
-        } else if let Err(error) = write(batch, store, dirty, now()) {
+        } else if let Err(error) = write(batch, &shared.store, &shared.dirty, now()) {
             tracing::error!(%error, "the embedded log cannot be written; appends are refused until a restart");
-            failure = Some(error);
+            shared.failure.get_or_init(|| error);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a call came to.
 
 use std::error::Error as _;
+use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -31,13 +32,22 @@ pub enum Outcome {
     TooLarge,
 }
 
-/// What a server answered.
-#[derive(Debug)]
+/// What a server answered. Its `Debug` form tells the length, since the message is in the clear.
 pub enum Answer {
     /// A message, in its own bytes, with the metadata before it.
     Message(Bytes, HeaderMap),
     /// A status other than OK, as an encoded `google.rpc.Status` of at most 16 KiB, with its metadata.
     Status(Bytes, HeaderMap),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, len) = match self {
+            Self::Message(message, _) => ("Message", message.len()),
+            Self::Status(status, _) => ("Status", status.len()),
+        };
+        write!(formatter, "{name}({len} bytes)")
+    }
 }
 
 /// Whether the server refused a stream unseen (RFC 9113, section 8.7): nothing of the request was processed.

@@ -1,6 +1,6 @@
 //! The connections of a channel: the least busy one is used, and another is opened when all are busy.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
@@ -23,6 +23,8 @@ pub(super) struct Pool {
     connections: Mutex<Vec<Kept>>,
     /// Held while a connection is made, so that calls that wait for one do not each make their own.
     connecting: Arc<AsyncMutex<()>>,
+    /// How many attempts to connect have failed.
+    failed: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -50,19 +52,25 @@ struct Load {
 impl Pool {
     pub(super) fn new(endpoint: Endpoint, security: Security, settings: ChannelSettings) -> Arc<Self> {
         let (connections, connecting) = (Mutex::default(), Arc::new(AsyncMutex::new(())));
-        Arc::new(Self { endpoint, security, settings, connections, connecting })
+        let failed = AtomicU64::new(0);
+        Arc::new(Self { endpoint, security, settings, connections, connecting, failed })
     }
 
-    /// A connection for one call; `None` when the server cannot be reached.
+    /// A connection for one call; `None` when the server cannot be reached. Calls that wait for the same attempt fail with
+    /// it, so that none waits for several.
     pub(super) async fn connection(self: &Arc<Self>) -> Option<Lent> {
         if let Some(lent) = self.least_busy() {
             return Some(lent);
         }
+        let failed_before = self.failed.load(Ordering::Acquire);
         let _alone = self.connecting.lock().await;
-        match self.least_busy() {
-            Some(lent) => Some(lent),
-            None => self.connect().await.then(|| self.least_busy()).flatten(),
+        if let Some(lent) = self.least_busy() {
+            return Some(lent);
         }
+        if self.failed.load(Ordering::Acquire) != failed_before || !self.connect().await {
+            return None;
+        }
+        self.least_busy()
     }
 
     pub(super) fn open(&self) -> usize {
@@ -106,6 +114,7 @@ impl Pool {
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(endpoint = ?self.endpoint.authority(), %error, cause, "a server cannot be called");
+                self.failed.fetch_add(1, Ordering::AcqRel);
                 false
             }
         }

@@ -168,6 +168,24 @@ async fn nothing_is_sent_where_nobody_listens() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_for_the_same_attempt_to_connect_fail_with_it() {
+    let pair = Pair::new(echo()).await;
+    let black_hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("https://localhost:{}", black_hole.local_addr().unwrap().port());
+    let config = Arc::new(pair.scene.client(&pair.scene.system.identity()));
+    let security = Security::Mutual { config, servers: Arc::clone(&pair.servers) as _ };
+    let settings = ChannelSettings { connect_limit: Duration::from_millis(200), ..Default::default() };
+    let channel = Channel::new(Endpoint::parse(&endpoint).unwrap(), security, settings).unwrap();
+    let mut taken = Vec::new();
+    let outcomes = tokio::select! {
+        outcomes = futures::future::join_all((0..20).map(|_| call(&channel, b"x"))) => outcomes,
+        () = async { loop { taken.push(black_hole.accept().await.unwrap()) } } => unreachable!(),
+    };
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::NotSent)), "{outcomes:?}");
+    assert_eq!(taken.len(), 1, "each call made an attempt of its own");
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_up_may_have_acted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();

@@ -1,7 +1,7 @@
 """A foreign client: generates stubs from the published schemas and calls the Social Fund through a gateway.
 
 It knows nothing of the bus but a gateway's address, the certificates and the names of the metadata. It prints one line
-of JSON: `code`, `metadata` (what the gateway answered beside the message), and either `response` or `error`.
+of JSON for each call: `code`, `metadata` (what the gateway answered beside the message), and either `response` or `error`.
 """
 
 import argparse
@@ -36,7 +36,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         messages, services = generate_stubs(folder)
         with open_channel(options) as channel:
-            print(json.dumps(call(channel, messages, services, options), ensure_ascii=False))
+            for pin, deadline_s in zip(options.pin, options.deadline_s):
+                answered = call(channel, messages, services, options, pin, deadline_s)
+                print(json.dumps(answered, ensure_ascii=False))
 
 
 def parse_options():
@@ -46,11 +48,20 @@ def parse_options():
     parser.add_argument("--authority", required=True, help="file of the trusted certificates, PEM")
     parser.add_argument("--certificate", required=True, help="file of the client's certificate chain, PEM")
     parser.add_argument("--key", required=True, help="file of the client's private key, PEM")
-    parser.add_argument("--pin", default="11205195400017", help="whose pensions; a malformed one is sent as it is")
+    parser.add_argument(
+        "--pin",
+        nargs="+",
+        default=["11205195400017"],
+        help="whose pensions, a call for each over one channel; a malformed one is sent as it is",
+    )
     parser.add_argument("--request-id", default=str(uuid.uuid4()))
     parser.add_argument("--metadata", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
-    parser.add_argument("--deadline-s", type=float, default=20)
-    return parser.parse_args()
+    parser.add_argument("--deadline-s", nargs="+", type=float, help="of each call; 20 when there is none")
+    options = parser.parse_args()
+    options.deadline_s = options.deadline_s or [20] * len(options.pin)
+    if len(options.deadline_s) != len(options.pin):
+        parser.error("there must be a deadline for each call, or none")
+    return options
 
 
 def generate_stubs(folder):
@@ -75,9 +86,9 @@ def open_channel(options):
     return grpc.secure_channel(options.gateway, credentials, options=named)
 
 
-def call(channel, messages, services, options):
+def call(channel, messages, services, options, pin, deadline_s):
     request = messages.GetPensionInfoRequest(
-        pin=options.pin,
+        pin=pin,
         requesting_organisation="Citizen portal",
         requesting_person_pin="20101198012345",
     )
@@ -85,7 +96,7 @@ def call(channel, messages, services, options):
     metadata += [tuple(entry.split("=", 1)) for entry in options.metadata]
     method = services.PensionServiceStub(channel).GetPensionInfo
     try:
-        response, answered = method.with_call(request, metadata=metadata, timeout=options.deadline_s)
+        response, answered = method.with_call(request, metadata=metadata, timeout=deadline_s)
     except grpc.RpcError as error:
         return {**outcome(error), "error": describe(error)}
     return {**outcome(answered), "response": json_format.MessageToDict(response, preserving_proto_field_name=True)}

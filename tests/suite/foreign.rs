@@ -15,6 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::node::Node;
+use crate::probe::{GOOD_PIN, Probe, SILENT_PIN};
 use crate::wire::LIMIT;
 
 const PENSIONS: &str = "kg.socialfund.v1.PensionService";
@@ -24,7 +25,7 @@ const REQUEST_ID: &str = "0190f5f2-6f3a-7c1e-9a55-2f8d7a4c1b10";
 async fn a_python_client_calls_through_two_gateways() {
     let Some(python) = prerequisite(PYTHON, "the Python client") else { return };
     let node = Node::start([("pensions", server::pensions())]).await;
-    let answered = call(&node, &python, PERSON.pin).await;
+    let [answered] = calls(&node, &python, [(PERSON.pin, 20.0)]).await;
     assert_eq!(answered["code"], "OK", "{answered}");
     assert_eq!(answered["response"]["result_code"], "RESULT_CODE_OK");
     assert_eq!(answered["response"]["pin_infos"][0]["full_name"], PERSON.full_name());
@@ -38,7 +39,7 @@ async fn a_python_client_calls_through_two_gateways() {
         assert!(text.len() >= 64 && text.ends_with(|end: char| end.is_ascii_hexdigit()), "{digest}: {text}");
     }
 
-    let refused = call(&node, &python, "123").await;
+    let [refused] = calls(&node, &python, [("123", 20.0)]).await;
     assert_eq!(refused["code"], "INVALID_ARGUMENT", "{refused}");
     let error = &refused["error"];
     assert_eq!(
@@ -52,11 +53,44 @@ async fn a_python_client_calls_through_two_gateways() {
     node.stop().await;
 }
 
-async fn call(node: &Node, python: &str, pin: &str) -> Value {
+/// The provider never answers. The second call is told to the gateway with the timeout of the first, as gRPC's C core does
+/// with one that is slightly longer; its own timer ends earlier by more than 100 ms.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_client_is_told_by_the_bus_that_nobody_answered_in_time() {
+    let Some(python) = prerequisite(PYTHON, "the Python client") else { return };
+    let node = Node::start([("pensions", Probe::default().router())]).await;
+    let asked = [(GOOD_PIN, 4.1), (SILENT_PIN, 4.0), (SILENT_PIN, 2.0)];
+    let [answered, unanswered @ ..] = calls(&node, &python, asked).await;
+    assert_eq!(answered["code"], "OK", "{answered}");
+    for told in unanswered {
+        assert_eq!(told["code"], "DEADLINE_EXCEEDED", "{told}");
+        let error = &told["error"];
+        assert_eq!(
+            (error["reason"].as_str(), error["domain"].as_str()),
+            (Some("NOT_ANSWERED_IN_TIME"), Some("kopuro")),
+            "{told}"
+        );
+        let facts = &error["metadata"];
+        assert_eq!(
+            (facts["accepted"].as_str(), facts["request_id"].as_str()),
+            (Some("yes"), Some(REQUEST_ID))
+        );
+        assert_eq!(facts["exchange_id"].as_str().unwrap().len(), 36);
+        assert_eq!(facts["exchange_id"], told["metadata"]["kopuro-exchange-id"]);
+    }
+    node.stop().await;
+}
+
+/// Calls for these PINs within these deadlines, in seconds, one after the other over one channel.
+async fn calls<const N: usize>(node: &Node, python: &str, asked: [(&str, f64); N]) -> [Value; N] {
     let identity = node.development.system("portal");
     let output = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/client.py"))
-        .args(["--gateway", &node.gateway("gw-portal").to_string(), "--pin", pin, "--request-id", REQUEST_ID])
+        .args(["--gateway", &node.gateway("gw-portal").to_string(), "--request-id", REQUEST_ID])
+        .arg("--pin")
+        .args(asked.map(|(pin, _)| pin))
+        .arg("--deadline-s")
+        .args(asked.map(|(_, deadline_s)| deadline_s.to_string()))
         .args(["--metadata", "kopuro-client=KG/GOV/70000001/portal"])
         .arg("--authority")
         .arg(node.authority())
@@ -69,7 +103,8 @@ async fn call(node: &Node, python: &str, pin: &str) -> Value {
         .output();
     let output = tokio::time::timeout(3 * LIMIT, output).await.expect("the client ends in time").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let lines = serde_json::Deserializer::from_slice(&output.stdout).into_iter().map(Result::unwrap);
+    lines.collect::<Vec<Value>>().try_into().expect("a line for each call")
 }
 
 #[tokio::test(flavor = "multi_thread")]

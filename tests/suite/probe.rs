@@ -15,6 +15,8 @@ use tonic::{Request, Response, Status};
 pub(crate) const ABSENT_PIN: &str = "20101199000001";
 /// A PIN that it answers with a message which breaks the contract.
 pub(crate) const BROKEN_PIN: &str = "20101199000002";
+/// A PIN that it never answers.
+pub(crate) const SILENT_PIN: &str = "20101199000004";
 /// A PIN that it answers well.
 pub(crate) const GOOD_PIN: &str = "20101199000003";
 
@@ -52,6 +54,7 @@ impl PensionService for Probe {
             ..fund::GetPensionInfoResponse::default()
         };
         match request.get_ref().pin.as_str() {
+            SILENT_PIN => std::future::pending().await,
             ABSENT_PIN => Err(Status::not_found("the register knows no such person")),
             BROKEN_PIN => Ok(Response::new(fund::GetPensionInfoResponse {
                 pin_infos: vec![fund::PinInfo { pin: "123".into(), ..fund::PinInfo::default() }],

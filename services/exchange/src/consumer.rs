@@ -1,5 +1,6 @@
 //! The consumer's side: a call goes out as a signed request and waits for the outcome that answers it.
 
+mod patience;
 mod replies;
 mod waiting;
 
@@ -25,10 +26,8 @@ use tokio::sync::OnceCell;
 use crate::failure;
 use crate::node::Node;
 use crate::outbox::{Address, Draft};
+use patience::patience;
 use waiting::{Board, Outcome};
-
-/// How long before a caller's deadline it is told that no outcome has come.
-const TELL_BEFORE: Duration = Duration::from_millis(100);
 
 /// A call that a system makes. Who the consumer is has been authenticated; nothing else has been checked. It has no
 /// `Debug` form, since it holds the message in the clear.
@@ -131,7 +130,8 @@ impl Consumer {
             self.check(&call, started, life).await
         };
         // What is not appended by then has no effect.
-        let prepared = tokio::time::timeout(life, prepared).await;
+        let patience = patience(life);
+        let prepared = tokio::time::timeout(patience, prepared).await;
         let checked = prepared.map_err(|_| Refusal::new(Reason::Expired))??;
         let address = self.address(&call, &checked)?;
         let Call { exchange, consumer, method, context, message, .. } = call;
@@ -163,7 +163,7 @@ impl Consumer {
         )?;
         let waiting = waiting.ok_or(Reason::Internal)?;
         let request_digest = sent.digest;
-        let outcome = waiting.outcome(sent, patience(expire_time.since(now)), &request).await?;
+        let outcome = waiting.outcome(sent, patience.saturating_sub(started.elapsed()), &request).await?;
         let Outcome { effect_request_digest, response_digest, payload } = outcome;
         let provider = offer.provider;
         Ok(Answer { provider, request, request_digest, effect_request_digest, response_digest, payload })
@@ -215,12 +215,6 @@ impl Consumer {
         followed.get_or_try_init(follow).await?;
         Ok(())
     }
-}
-
-/// How long the outcome of a request that lives for `life` is waited for: a little less, so that the answer that tells what
-/// is known of its acceptance reaches a caller whose own timer runs as long.
-fn patience(life: Duration) -> Duration {
-    life - (life / 10).min(TELL_BEFORE)
 }
 
 fn request_id(given: Option<RequestId>, idempotency: Idempotency) -> Result<RequestId, Refusal> {

@@ -6,35 +6,23 @@ of JSON for each call: `code`, `metadata` (what the gateway answered beside the 
 
 import argparse
 import base64
-import importlib
 import json
 import pathlib
-import sys
 import tempfile
 import uuid
 
 import grpc
-import grpc_tools
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
-from grpc_tools import protoc
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Where imports are looked up; tests/python/setup puts validate.proto into the environment.
-SCHEMAS = [
-    ROOT / "proto" / "examples",
-    ROOT / "proto",
-    pathlib.Path(sys.prefix) / "include" / "proto",
-    pathlib.Path(grpc_tools.__file__).parent / "_proto",
-]
-PENSIONS = "kg/socialfund/v1/pension.proto"
-IMPORTED = ["kopuro/options/v1/options.proto", "buf/validate/validate.proto"]
+import stubs
 
 
 def main():
     options = parse_options()
     with tempfile.TemporaryDirectory() as folder:
-        messages, services = generate_stubs(folder)
+        stubs.generate(folder, stubs.PENSIONS)
+        messages, services = stubs.module(stubs.PENSIONS), stubs.module(stubs.PENSIONS, "pb2_grpc")
         with open_channel(options) as channel:
             for pin, deadline_s in zip(options.pin, options.deadline_s):
                 answered = call(channel, messages, services, options, pin, deadline_s)
@@ -62,17 +50,6 @@ def parse_options():
     if len(options.deadline_s) != len(options.pin):
         parser.error("there must be a deadline for each call, or none")
     return options
-
-
-def generate_stubs(folder):
-    """Generates and imports the modules of the pension service."""
-    roots = [f"--proto_path={schemas}" for schemas in SCHEMAS]
-    outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    if protoc.main(["protoc", *roots, *outputs, PENSIONS, *IMPORTED]) != 0:
-        sys.exit("the schemas do not compile")
-    sys.path.insert(0, folder)
-    module = PENSIONS.removesuffix(".proto").replace("/", ".")
-    return importlib.import_module(f"{module}_pb2"), importlib.import_module(f"{module}_pb2_grpc")
 
 
 def open_channel(options):

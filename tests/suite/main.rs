@@ -7,6 +7,7 @@ mod call;
 mod command;
 mod demo;
 mod edge;
+mod evidence;
 mod exchange;
 mod foreign;
 mod hostile;

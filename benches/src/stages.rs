@@ -72,7 +72,7 @@ pub(crate) fn measure() -> Vec<Stage> {
     ]
 }
 
-/// The mean of each stage, from a node's metrics.
+/// The mean of each stage over every gateway, from a process's metrics.
 pub(crate) fn in_situ(metrics: &str) -> Vec<InSitu> {
     let (sums, counts) = (values(metrics, "_sum"), values(metrics, "_count"));
     let stage = |(name, sum): (&String, &f64)| {
@@ -83,12 +83,17 @@ pub(crate) fn in_situ(metrics: &str) -> Vec<InSitu> {
 }
 
 fn values(metrics: &str, kind: &str) -> BTreeMap<String, f64> {
-    let prefix = format!("kopuro_exchange_stage_seconds{kind}{{stage=\"");
+    let prefix = format!("kopuro_exchange_stage_seconds{kind}{{");
     let read = |line: &str| {
-        let (name, value) = line.strip_prefix(&prefix)?.split_once("\"} ")?;
-        Some((name.to_owned(), value.parse().ok()?))
+        let (labels, value) = line.strip_prefix(&prefix)?.split_once("} ")?;
+        let (_, name) = labels.split_once("stage=\"")?;
+        Some((name.trim_end_matches('"').to_owned(), value.parse::<f64>().ok()?))
     };
-    metrics.lines().filter_map(read).collect()
+    let mut values = BTreeMap::new();
+    for (name, value) in metrics.lines().filter_map(read) {
+        *values.entry(name).or_default() += value;
+    }
+    values
 }
 
 fn stage(name: &'static str, mut run: impl FnMut()) -> Stage {
@@ -105,4 +110,24 @@ fn stage(name: &'static str, mut run: impl FnMut()) -> Stage {
 fn signer() -> Signer {
     let key = NewKey::signing(SignatureAlgorithm::EcdsaP256Sha256);
     Signer::from_pkcs8_der(key.pkcs8_der()).expect("a generated key")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kopuro_telemetry::metrics;
+
+    use super::*;
+
+    #[test]
+    fn a_stage_is_the_mean_over_every_gateway() {
+        let told = metrics::Metrics::new();
+        for (gateway, micros) in [("gw-portal", 10), ("gw-social-fund", 30)] {
+            let stage = metrics::Stage::Seal;
+            told.of_gateway(gateway).stage(stage, Duration::from_micros(micros));
+        }
+        let [InSitu { name, mean_us, count }] = &in_situ(&told.encode())[..] else { panic!("one stage") };
+        assert_eq!((name.as_str(), mean_us.round() as u64, *count), ("seal", 20, 2));
+    }
 }

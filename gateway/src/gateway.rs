@@ -52,7 +52,7 @@ pub struct GatewayParts {
     pub replica: Arc<Replica>,
     /// Where audit events go.
     pub audit: Arc<dyn AuditSink>,
-    /// The node's metrics.
+    /// The process's metrics, as this gateway records them.
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -10,6 +10,7 @@ use kopuro_core::error::Reason;
 use kopuro_proto::examples::kg::civilregistry::v1 as civil;
 use kopuro_proto::examples::kg::socialfund::v1 as fund;
 use kopuro_rpc::refusals::EXCHANGE_ID;
+use kopuro_telemetry::metrics::{Ending, Role};
 use prost::Message as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -29,9 +30,10 @@ async fn bad_input_gets_its_reason_and_changes_nothing() {
     let peers = Peers::new(&node);
     let mut faults = Vec::new();
     for case in cases() {
-        let (before, reached) = (node.refusals("Consumer", case.reason).await, probe.calls());
+        let (before, reached) =
+            (node.refusals("gw-portal", Role::Consumer, case.reason).await, probe.calls());
         let seen = case.send(&node, &peers).await;
-        let counted = node.refusals("Consumer", case.reason).await - before;
+        let counted = node.refusals("gw-portal", Role::Consumer, case.reason).await - before;
         let told = fault_of(&case, &seen);
         let told = told.or_else(|| (counted != 1).then(|| format!("it was counted {counted} times")));
         let told = told.or_else(|| (probe.calls() != reached).then(|| "it reached the provider".to_owned()));
@@ -85,7 +87,7 @@ async fn a_response_that_breaks_its_contract_is_the_providers_fault() {
     assert_eq!(seen.side(), "provider");
     let violations = seen.status.get_details_bad_request().unwrap().field_violations;
     assert!(violations.iter().any(|violation| violation.field == "pin_infos[0].pin"), "{violations:?}");
-    assert_eq!(node.refusals("Provider", Reason::ResponseInvalid).await, 1);
+    assert_eq!(node.refusals("gw-social-fund", Role::Provider, Reason::ResponseInvalid).await, 1);
     node.stop().await;
 }
 
@@ -101,8 +103,23 @@ async fn a_provider_that_is_down_is_named_as_unreachable() {
     let seen = wire.post(path, &[], body).await.unwrap();
     assert_eq!((seen.reason(), seen.status.code()), (Some(Reason::ProviderUnreachable), Code::Aborted));
     assert_eq!(seen.side(), "provider");
-    assert_eq!(node.refusals("Provider", Reason::ProviderUnreachable).await, 1);
+    assert_eq!(node.refusals("gw-civil-registry", Role::Provider, Reason::ProviderUnreachable).await, 1);
     assert_eq!(ask(&wire, GOOD_PIN, &[]).await.status.code(), Code::Ok, "the other provider is not affected");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_the_provider_and_a_refusal_of_the_bus_are_counted_apart() {
+    let node = Node::start([("pensions", Probe::default().router())]).await;
+    let wire = node.wire("portal", "gw-portal").await;
+    for pin in [GOOD_PIN, ABSENT_PIN, BROKEN_PIN, "123"] {
+        ask(&wire, pin, &[]).await;
+    }
+    for ending in [Ending::Message, Ending::ProviderStatus, Ending::RefusedAtProvider] {
+        assert_eq!(node.ended("gw-portal", Role::Consumer, ending).await, 1, "{ending:?}");
+        assert_eq!(node.ended("gw-social-fund", Role::Provider, ending).await, 1, "{ending:?}");
+    }
+    assert_eq!(node.ended("gw-portal", Role::Consumer, Ending::RefusedAtConsumer).await, 1);
     node.stop().await;
 }
 

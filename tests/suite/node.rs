@@ -15,6 +15,7 @@ use kopuro::process::{OpenBroker, Process, open_broker};
 use kopuro_core::error::Reason;
 use kopuro_core::time::Clock as _;
 use kopuro_telemetry::clock::SystemClock;
+use kopuro_telemetry::metrics::{Ending, Role};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -79,11 +80,27 @@ impl Node {
         assert!(self.systems.remove(code).is_some(), "{code} is not up");
     }
 
-    /// How often the bus has refused for this reason, as operators see it.
-    pub(crate) async fn refusals(&self, role: &str, reason: Reason) -> u64 {
-        let text = http_get(self.process.operations("gw-portal").unwrap(), "/metrics").await.unwrap();
-        let name = format!("kopuro_exchange_refusals_total{{role=\"{role}\",reason=\"{}\"}} ", reason.name());
-        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    /// How often a gateway has refused for this reason, as operators see it.
+    pub(crate) async fn refusals(&self, gateway: &str, role: Role, reason: Reason) -> u64 {
+        let labels = format!("role=\"{}\",reason=\"{}\"", role.name(), reason.name());
+        self.counted("kopuro_exchange_refusals_total", gateway, &labels).await
+    }
+
+    /// How many exchanges have ended so at a gateway.
+    pub(crate) async fn ended(&self, gateway: &str, role: Role, ending: Ending) -> u64 {
+        let labels = format!("role=\"{}\",ending=\"{}\"", role.name(), ending.name());
+        self.counted("kopuro_exchanges_total", gateway, &labels).await
+    }
+
+    async fn counted(&self, name: &str, gateway: &str, labels: &str) -> u64 {
+        let text = self.metrics().await;
+        let series = format!("{name}{{gateway=\"{gateway}\",{labels}}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// What Prometheus is answered, head and body.
+    pub(crate) async fn metrics(&self) -> String {
+        http_get(self.process.operations("gw-portal").unwrap(), "/metrics").await.unwrap()
     }
 
     /// Drains and closes everything.

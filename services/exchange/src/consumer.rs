@@ -97,17 +97,9 @@ impl Consumer {
         let _in_flight = metrics.in_flight(Role::Consumer);
         let answered = self.exchange(call).await;
         metrics.stage(Stage::Total, started.elapsed());
-        match &answered {
-            Ok(Answer { payload: Payload::Message(_), .. }) => {
-                metrics.exchange_ended(Role::Consumer, Ending::Message);
-            }
-            Ok(Answer { payload: Payload::Failure { side, .. }, .. }) => {
-                let own = failure::is_providers_own(*side);
-                let ending = if own { Ending::ProviderStatus } else { Ending::Refused };
-                metrics.exchange_ended(Role::Consumer, ending);
-            }
-            Err(_) => metrics.exchange_ended(Role::Consumer, Ending::Refused),
-        }
+        let ending =
+            answered.as_ref().map_or(Ending::RefusedAtConsumer, |answer| failure::ending(&answer.payload));
+        metrics.exchange_ended(Role::Consumer, ending);
         answered
     }
 

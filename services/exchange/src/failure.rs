@@ -6,6 +6,7 @@ use kopuro_core::error::{ERROR_DOMAIN, FieldViolation, Reason, Refusal, Side};
 use kopuro_core::id::ExchangeId;
 use kopuro_rpc::status;
 use kopuro_schema::{Invalid, InvalidKind, ValidateError};
+use kopuro_telemetry::metrics::Ending;
 use prost::Message as _;
 use tonic_types::pb;
 
@@ -60,12 +61,22 @@ pub(crate) fn invalid_response(error: ValidateError) -> Refusal {
     }
 }
 
-/// The side at which a failure arose, for metrics.
-pub(crate) fn is_providers_own(side: Side) -> bool {
-    match side {
-        Side::Provider => true,
-        Side::Consumer | Side::Bus => false,
+/// How an exchange ends with this outcome. A refusal of the bus may find the provider at fault, and is told from a status of
+/// the provider's system by the details that only the bus gives.
+pub(crate) fn ending(payload: &Payload) -> Ending {
+    match payload {
+        Payload::Message(_) => Ending::Message,
+        Payload::Failure { side: Side::Provider, status } if !speaks_for_the_bus(status) => {
+            Ending::ProviderStatus
+        }
+        Payload::Failure { side: Side::Provider | Side::Consumer | Side::Bus, .. } => {
+            Ending::RefusedAtProvider
+        }
     }
+}
+
+fn speaks_for_the_bus(status: &Bytes) -> bool {
+    pb::Status::decode(status.clone()).is_ok_and(|stated| stated.details.iter().any(is_of_the_bus))
 }
 
 fn violations(invalid: &Invalid) -> Vec<FieldViolation> {
@@ -80,7 +91,30 @@ fn violations(invalid: &Invalid) -> Vec<FieldViolation> {
 
 #[cfg(test)]
 mod tests {
+    use kopuro_core::time::UnixMillis;
+
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_bus_is_no_status_of_the_provider() {
+        let stated = pb::Status { code: 5, message: "no such person".into(), details: Vec::new() };
+        let own = providers_own(&stated.encode_to_vec().into());
+        let exchange = ExchangeId::new(UnixMillis::new(1), [1; 10]);
+        let refused = |reason: Reason| payload_of(&reason.into(), &exchange);
+        let table = [
+            (Payload::Message(Bytes::new()), Ending::Message),
+            (own, Ending::ProviderStatus),
+            (providers_own(&Bytes::new()), Ending::ProviderStatus),
+            (refused(Reason::ProviderUnreachable), Ending::RefusedAtProvider),
+            (refused(Reason::ResponseInvalid), Ending::RefusedAtProvider),
+            (anonymous_payload_of(&Reason::ProviderTimeout.into()), Ending::RefusedAtProvider),
+            (refused(Reason::AccessDenied), Ending::RefusedAtProvider),
+            (refused(Reason::NotDispatched), Ending::RefusedAtProvider),
+        ];
+        for (payload, expected) in table {
+            assert_eq!(ending(&payload), expected, "{payload:?}");
+        }
+    }
 
     #[test]
     fn a_system_cannot_speak_in_the_name_of_the_bus() {

@@ -16,7 +16,7 @@ use kopuro_core::topic::{MemberTopic, RecordKey, TopicName};
 use kopuro_registry::view::View;
 use kopuro_schema::{Direction, Idempotency, Method};
 use kopuro_telemetry::audit::AuditEvent;
-use kopuro_telemetry::metrics::{Ending, Role, Stage};
+use kopuro_telemetry::metrics::{Role, Stage};
 
 use super::Provider;
 use crate::dispatch::{Dispatch, Dispatched};
@@ -181,7 +181,7 @@ impl Provider {
         payload: Payload,
     ) {
         let parts = &self.node.parts;
-        parts.metrics.exchange_ended(Role::Provider, ending(&payload));
+        parts.metrics.exchange_ended(Role::Provider, failure::ending(&payload));
         loop {
             let now = parts.clock.now();
             let view = parts.views.current();
@@ -273,13 +273,5 @@ fn dispatch_of(request: &Request, not_after: UnixMillis) -> Dispatch {
         request_digest: *digest,
         not_after,
         expire_time: statement.expire_time,
-    }
-}
-
-fn ending(payload: &Payload) -> Ending {
-    match payload {
-        Payload::Message(_) => Ending::Message,
-        Payload::Failure { side, .. } if failure::is_providers_own(*side) => Ending::ProviderStatus,
-        Payload::Failure { .. } => Ending::Refused,
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn start(config: &GatewayConfig, shared: &Shared) -> anyhow::Re
         contracts: Arc::clone(&shared.following.contracts),
         replica: Arc::new(keys::replica(config)?),
         audit: Arc::clone(&shared.audit),
-        metrics: Arc::clone(&shared.metrics),
+        metrics: shared.metrics.of_gateway(&config.id),
         clock: Arc::clone(&shared.clock),
     };
     Ok(Gateway::start(settings, parts).await?)

@@ -63,7 +63,7 @@ async fn a_registered_caller_is_served() {
     let (status, body, _) = finish(client.send(framed(0, b"")).await.unwrap()).await;
     assert_eq!(status.code(), tonic::Code::Ok);
     assert_eq!(body, framed(0, subsystem().as_str().as_bytes()));
-    assert!(node.metrics.encode().contains("kopuro_rpc_connections 1"));
+    assert!(node.metrics.encode().contains("kopuro_rpc_connections{} 1"));
 }
 
 /// A client with this configuration is told why on its first request; nothing else is reachable, and the connection ends.

@@ -14,6 +14,7 @@ mod hostile;
 mod kafka;
 mod kill;
 mod layout;
+mod metrics;
 mod node;
 mod probe;
 mod registry;

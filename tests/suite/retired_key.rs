@@ -55,7 +55,10 @@ async fn put_aside(bus: &Bus) -> String {
 
 /// Waits until the provider's engine has verified a request, and looks at what needs the registry's view.
 async fn verified_one(bus: &Bus) {
-    while !bus.metrics.encode().contains(r#"kopuro_exchange_in_flight{role="Provider"} 1"#) {
+    let serves = |line: &str| {
+        line.starts_with("kopuro_exchange_in_flight{") && line.ends_with(r#"role="provider"} 1"#)
+    };
+    while !bus.metrics.encode().lines().any(serves) {
         tokio::task::yield_now().await;
     }
 }

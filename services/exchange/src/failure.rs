@@ -107,7 +107,7 @@ mod tests {
             (providers_own(&Bytes::new()), Ending::ProviderStatus),
             (refused(Reason::ProviderUnreachable), Ending::RefusedAtProvider),
             (refused(Reason::ResponseInvalid), Ending::RefusedAtProvider),
-            (anonymous_payload_of(&Reason::ProviderTimeout.into()), Ending::RefusedAtProvider),
+            (refused(Reason::ProviderTimeout), Ending::RefusedAtProvider),
             (refused(Reason::AccessDenied), Ending::RefusedAtProvider),
             (refused(Reason::NotDispatched), Ending::RefusedAtProvider),
         ];

@@ -74,11 +74,22 @@ async fn every_fault_of_a_configuration_is_told_at_once() {
     let output = run(["up", "--config", &config, "--check-config"]).await;
     assert_eq!(output.status.code(), Some(64), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
-    for fault in ["gateway.0.lisen", "telemetry.log_level", "calls_max", "member[0].id", "system[0].endpoint"]
-    {
-        assert!(told.contains(fault), "{fault} in {told}");
-    }
-    assert!(told.contains("5 fault(s)"), "{told}");
+    let lines = told.lines().filter_map(|line| line.strip_prefix("  - "));
+    let mut places: Vec<_> = lines.map(|fault| fault.split_once(": ").unwrap().0).collect();
+    places.sort_unstable();
+    assert_eq!(places, BROKEN_PLACES, "{told}");
+    assert!(told.contains("12 fault(s)"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_start_makes_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("up");
+    let data = data.display().to_string();
+    let output = run(["up", "--data", &data, "--check-config"]).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("the first start makes one"), "{output:?}");
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "a check makes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +109,23 @@ async fn every_missing_file_of_a_configuration_is_told_at_once() {
     }
 }
 
-/// A configuration with five faults.
+/// Where the faults of [`BROKEN`] are: unknown keys, types, values and files.
+const BROKEN_PLACES: [&str; 12] = [
+    "anchor",
+    "gateway[0].calls_max",
+    "gateway[0].certificate",
+    "gateway[0].key",
+    "gateway[0].lisen",
+    "gateway[0].member[0].id",
+    "gateway[0].member[0].sealing_keys",
+    "gateway[0].member[0].secret",
+    "gateway[0].operations",
+    "gateway[0].signing_key",
+    "gateway[0].system[0].endpoint",
+    "telemetry.log_level",
+];
+
+/// A configuration with faults of every kind.
 const BROKEN: &str = r#"
 anchor = "anchor.toml"
 
@@ -112,6 +139,7 @@ log_level = "debug"
 id = "gw"
 listen = "127.0.0.1:0"
 lisen = "127.0.0.1:0"
+operations = 9443
 calls_max = 0
 certificate = "gw.crt.pem"
 key = "gw.key.pem"

@@ -33,7 +33,7 @@ pub mod kafka;
 mod port;
 
 pub use embedded::EmbeddedBroker;
-pub use kafka::{KafkaBroker, KafkaSettings};
+pub use kafka::{KafkaBroker, KafkaSettings, KafkaTls, SettingsFault};
 pub use port::{
     AppendError, Appending, Broker, BrokerError, GroupEvent, Position, Record, StartAt, StoredRecord,
     Subscription, Tail, TopicPartition, TopicSettings, Watermarks,

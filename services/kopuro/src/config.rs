@@ -1,6 +1,8 @@
 //! The configuration file of a node: typed TOML, in which unknown keys are refused and all faults are told at once.
 
-mod check;
+mod files;
+mod read;
+mod section;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,8 +11,14 @@ use std::path::{Path, PathBuf};
 use kopuro_broker::KafkaSettings;
 use serde::Deserialize;
 
+use files::NamedFile;
+use section::{Notes, Section};
+
+/// The most calls in flight of a gateway that names no number.
+const CALLS_MAX: usize = 1024;
+
 /// What one process runs. Paths are relative to the file's folder.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The anchor, from which everything else is verified.
     pub anchor: PathBuf,
@@ -19,16 +27,13 @@ pub struct Config {
     /// The registry service, if this process runs it.
     pub registry: Option<RegistryConfig>,
     /// The gateways that this process runs.
-    #[serde(default, rename = "gateway")]
     pub gateways: Vec<GatewayConfig>,
     /// Traces and logs.
-    #[serde(default)]
     pub telemetry: TelemetryConfig,
 }
 
 /// Which broker.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 pub enum BrokerConfig {
     /// A durable log in this process; for development and single-process pilots.
     Embedded {
@@ -40,7 +45,7 @@ pub enum BrokerConfig {
 }
 
 /// The registry service.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RegistryConfig {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -58,7 +63,7 @@ pub struct RegistryConfig {
 }
 
 /// One gateway.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// Its name in the registry.
     pub id: String,
@@ -73,18 +78,15 @@ pub struct GatewayConfig {
     /// The key of its statements, PEM PKCS#8.
     pub signing_key: PathBuf,
     /// The members that it speaks for.
-    #[serde(rename = "member")]
     pub members: Vec<MemberConfig>,
     /// The systems behind it that serve requests.
-    #[serde(default, rename = "system")]
     pub systems: Vec<SystemConfig>,
     /// The most calls in flight.
-    #[serde(default = "thousand")]
     pub calls_max: usize,
 }
 
 /// A member that a gateway speaks for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct MemberConfig {
     /// Its identifier.
     pub id: String,
@@ -95,7 +97,7 @@ pub struct MemberConfig {
 }
 
 /// A system that serves requests.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct SystemConfig {
     /// The subsystem that it is.
     pub subsystem: String,
@@ -104,12 +106,11 @@ pub struct SystemConfig {
 }
 
 /// Traces and logs.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct TelemetryConfig {
     /// An OTLP collector's gRPC endpoint; without one no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// How log lines are written.
-    #[serde(default)]
     pub log_format: LogFormat,
 }
 
@@ -138,38 +139,34 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Config {
-    /// Reads and checks a file. Paths come back absolute or relative to the working folder.
+    /// Reads a file, and looks at every file that it names, without making or changing any. Paths come back absolute or
+    /// relative to the working folder.
     ///
     /// # Errors
-    /// [`Faults`]: all of them, but that a value of the wrong type hides what stands behind it.
+    /// [`Faults`]: all of them, each with its place, but that nothing more is told of a file that is not TOML.
     pub fn load(path: &Path) -> Result<Self, Faults> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Faults(vec![format!("{} cannot be read: {error}", path.display())]))?;
-        let mut config = Self::parse(&text)?;
-        config.rebase(path.parent().unwrap_or(Path::new(".")));
-        let faults = check::files(&config);
-        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+        let (config, mut faults, files) = Self::read(&text, path.parent().unwrap_or(Path::new(".")))?;
+        faults.extend(files.iter().filter_map(NamedFile::fault));
+        sound(config, faults)
     }
 
     /// Reads a configuration without looking at the files that it names.
     ///
     /// # Errors
-    /// [`Faults`].
+    /// As [`Self::load`].
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        let mut faults = Vec::new();
-        let unknown = |path: serde_ignored::Path<'_>| faults.push(format!("unknown key `{path}`"));
-        let parsed = toml::Deserializer::parse(text)
-            .and_then(|deserializer| serde_ignored::deserialize::<_, _, Self>(deserializer, unknown));
-        match parsed {
-            Ok(config) => {
-                faults.extend(check::values(&config));
-                if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
-            }
-            Err(error) => {
-                faults.push(error.to_string().trim_end().to_owned());
-                Err(Faults(faults))
-            }
-        }
+        let (config, faults, _) = Self::read(text, Path::new(""))?;
+        sound(config, faults)
+    }
+
+    fn read(text: &str, folder: &Path) -> Result<(Option<Self>, Vec<String>, Vec<NamedFile>), Faults> {
+        let table = text.parse().map_err(|error: toml::de::Error| Faults(vec![error.to_string()]))?;
+        let notes = Notes::default();
+        let config = Section::root(table, folder, &notes, read::config);
+        let (faults, files) = notes.into_parts();
+        Ok((config, faults, files))
     }
 
     /// The same, with every port left to the system: for a process that tells its addresses itself. Between choosing a
@@ -183,38 +180,11 @@ impl Config {
         of_gateways.chain(of_registry).flatten().for_each(|address| address.set_port(0));
         self
     }
-
-    fn rebase(&mut self, folder: &Path) {
-        let Self { anchor, broker, registry, gateways, telemetry: _ } = self;
-        let mut paths = vec![anchor];
-        match broker {
-            BrokerConfig::Embedded { folder } => paths.push(folder),
-            BrokerConfig::Kafka(KafkaSettings { tls: Some(tls), .. }) => {
-                paths.extend([&mut tls.ca, &mut tls.certificate, &mut tls.key]);
-            }
-            BrokerConfig::Kafka(_) => {}
-        }
-        if let Some(registry) = registry {
-            let RegistryConfig { listen: _, certificate, key, checkpoint_key, attestation_key, bootstrap } =
-                registry;
-            paths.extend([certificate, key, checkpoint_key, attestation_key]);
-            paths.extend(bootstrap);
-        }
-        for gateway in gateways {
-            paths.extend([&mut gateway.certificate, &mut gateway.key, &mut gateway.signing_key]);
-            for MemberConfig { id: _, secret, sealing_keys } in &mut gateway.members {
-                paths.push(secret);
-                paths.extend(sealing_keys);
-            }
-        }
-        for path in paths {
-            *path = folder.join(&*path);
-        }
-    }
 }
 
-const fn thousand() -> usize {
-    1024
+/// What was read, if no fault was noted.
+fn sound(config: Option<Config>, faults: Vec<String>) -> Result<Config, Faults> {
+    config.filter(|_| faults.is_empty()).ok_or(Faults(faults))
 }
 
 #[cfg(test)]

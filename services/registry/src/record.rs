@@ -19,6 +19,8 @@ pub use write::to_wire;
 /// The largest envelope of a registry record. **Units:** bytes.
 pub const RECORD_LEN_MAX: usize = 64 * 1024;
 
+const LABEL_LEN_MAX: usize = 63;
+
 /// Why bytes are no registry record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -82,6 +84,12 @@ impl Entry {
         };
         Ok((envelope, entry))
     }
+}
+
+/// Whether a text may name a gateway or a group: `[a-z0-9-]`, 1 to 63 bytes.
+pub fn is_label(text: &str) -> bool {
+    let valid = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    valid && (1..=LABEL_LEN_MAX).contains(&text.len())
 }
 
 /// The digest of a log entry: the Merkle tree's entry is SHA-256 of the canonical envelope.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
@@ -62,12 +63,15 @@ impl Identity {
     /// Reads a chain, leaf first, from a PEM file, and the PKCS#8 key from a PEM file that only its owner can read.
     ///
     /// # Errors
-    /// [`TlsError::Chain`], [`TlsError::EmptyChain`] or [`TlsError::Key`].
+    /// [`TlsError::Chain`], [`TlsError::EmptyChain`], [`TlsError::Key`], or [`TlsError::Identity`] when the key is not
+    /// the certificate's.
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        let chain =
-            CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).map_err(TlsError::Chain)?;
+        let chain = read_chain(chain)?;
         let key = key_file::read_pkcs8(key).map_err(TlsError::Key)?;
-        Self::new(chain, &key)
+        let identity = Self::new(chain, &key)?;
+        let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
+        CertifiedKey::from_der(chain, key, &provider()).map_err(TlsError::Identity)?;
+        Ok(identity)
     }
 
     /// Takes a chain, leaf first, and the DER of its PKCS#8 key.
@@ -92,6 +96,16 @@ impl fmt::Debug for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Identity({} certificates)", self.chain.len())
     }
+}
+
+/// Reads the certificates of a PEM file, of which there must be one at least.
+///
+/// # Errors
+/// [`TlsError::Chain`] or [`TlsError::EmptyChain`].
+pub fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let chain: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(TlsError::Chain)?;
+    if chain.is_empty() { Err(TlsError::EmptyChain) } else { Ok(chain) }
 }
 
 /// The one provider of the process: aws-lc, with the hybrid key exchange X25519MLKEM768 preferred and the classical

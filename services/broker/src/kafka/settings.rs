@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use serde::Deserialize;
 
 use crate::port::TopicSettings;
 
@@ -17,31 +16,24 @@ const FRAMING_BYTES: u32 = 32 << 10;
 const BATCH_BYTES: u32 = 256 << 10;
 
 /// How to reach a Kafka cluster. It holds paths of keys, never keys.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSettings {
     /// Addresses of some of the brokers, as `host:port`.
     pub bootstrap_servers: Vec<String>,
     /// Mutual TLS; without it the connection is plain, which only suits loopback.
-    #[serde(default)]
     pub tls: Option<KafkaTls>,
     /// On how many brokers a topic that is made here is kept.
-    #[serde(default = "three")]
     pub replication_factor: u16,
     /// How many of them must have a record before it is acknowledged.
-    #[serde(default = "two")]
     pub in_sync_replicas_min: u16,
     /// How long an append may take before its fate is reported unknown. **Units:** milliseconds.
-    #[serde(default = "ten_seconds")]
     pub append_timeout_ms: u32,
     /// How long any other request may take. **Units:** milliseconds.
-    #[serde(default = "five_seconds")]
     pub request_timeout_ms: u32,
 }
 
 /// The files of a client that authenticates by certificate, all PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaTls {
     /// The authorities trusted to sign the brokers' certificates.
     pub ca: PathBuf,
@@ -69,16 +61,21 @@ pub enum SettingsFault {
 }
 
 impl KafkaSettings {
+    /// Settings for a cluster: three replicas, of which two must have a record before it is acknowledged.
+    pub fn cluster(bootstrap_servers: Vec<String>) -> Self {
+        Self {
+            bootstrap_servers,
+            tls: None,
+            replication_factor: 3,
+            in_sync_replicas_min: 2,
+            append_timeout_ms: 10_000,
+            request_timeout_ms: 5_000,
+        }
+    }
+
     /// Settings for a single plain broker, as development and tests have it: one replica.
     pub fn single_broker(address: impl Into<String>) -> Self {
-        Self {
-            bootstrap_servers: vec![address.into()],
-            tls: None,
-            replication_factor: 1,
-            in_sync_replicas_min: 1,
-            append_timeout_ms: ten_seconds(),
-            request_timeout_ms: five_seconds(),
-        }
+        Self { replication_factor: 1, in_sync_replicas_min: 1, ..Self::cluster(vec![address.into()]) }
     }
 
     /// Everything that is wrong with the settings.
@@ -198,22 +195,6 @@ impl KafkaSettings {
         }
         config
     }
-}
-
-fn three() -> u16 {
-    3
-}
-
-fn two() -> u16 {
-    2
-}
-
-fn ten_seconds() -> u32 {
-    10_000
-}
-
-fn five_seconds() -> u32 {
-    5_000
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub(crate) async fn up(arguments: UpArguments) -> anyhow::Result<ExitCode> {
         None => match Development::find(&data) {
             Some(development) => development.config(),
             None if check_config => {
-                anyhow::bail!("{} holds no instance whose configuration could be checked", data.display())
+                say(format_args!("{} holds no instance: the first start makes one", data.display()));
+                return Ok(ExitCode::SUCCESS);
             }
             None => make_development(&data, kafka)?,
         },

@@ -1,3 +1,5 @@
+mod named_files;
+
 use super::*;
 
 const SMALL: &str = r#"
@@ -16,28 +18,97 @@ signing_key = "gw-signing.key.pem"
 [[gateway.member]]
 id = "KG/GOV/70000005"
 secret = "secret"
-sealing_keys = []
+sealing_keys = ["sealing.key.pem"]
 "#;
 
-fn faults(text: &str) -> Vec<String> {
-    Config::parse(text).unwrap_err().0
+/// The small configuration with replacements, and the faults told of it.
+fn faults_with(replacements: &[(&str, &str)]) -> Vec<String> {
+    let replace = |text: String, (from, to): &(&str, &str)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    };
+    let text = replacements.iter().fold(SMALL.to_owned(), replace);
+    let mut faults = Config::parse(&text).unwrap_err().0;
+    faults.sort();
+    faults
 }
 
 #[test]
 fn a_small_configuration_is_taken() {
     let config = Config::parse(SMALL).unwrap();
-    assert_eq!(config.gateways[0].members[0].id, "KG/GOV/70000005");
+    let gateway = &config.gateways[0];
+    assert_eq!((gateway.members[0].id.as_str(), gateway.calls_max), ("KG/GOV/70000005", CALLS_MAX));
+    assert_eq!(gateway.members[0].sealing_keys, [Path::new("sealing.key.pem")]);
+    assert_eq!(config.telemetry.log_format, LogFormat::Text);
 }
 
 #[test]
-fn all_unknown_keys_and_wrong_values_are_told_at_once() {
-    let text = SMALL.replace("id = \"gw\"", "id = \"gw\"\ntypo = 1\nother_typo = 2\ncalls_max = 0");
-    let text = text.replace("KG/GOV/70000005", "KG/GOV");
-    let told = faults(&text);
-    assert_eq!(told.len(), 4, "{told:?}");
-    for expected in ["`gateway.0.typo`", "`gateway.0.other_typo`", "calls_max", "member[0].id"] {
-        assert!(told.iter().any(|fault| fault.contains(expected)), "{expected}: {told:?}");
+fn no_fault_hides_another() {
+    let told = faults_with(&[
+        ("anchor = \"anchor.toml\"", "anchor = 7"),
+        ("id = \"gw\"", "id = \"Gate way\"\ntypo = 1\ncalls_max = 0\noperations = \"nowhere\""),
+        ("listen = \"127.0.0.1:0\"", "listen = true"),
+        ("key = \"gw.key.pem\"\n", ""),
+        ("KG/GOV/70000005", "KG/GOV"),
+        ("[\"sealing.key.pem\"]", "[]"),
+        ("folder = \"log\"", "folder = \"log\"\nfolders = 2"),
+    ]);
+    let places: Vec<_> = told.iter().map(|fault| fault.split_once(':').unwrap().0).collect();
+    let expected = [
+        "anchor",
+        "broker.embedded.folders",
+        "gateway[0].calls_max",
+        "gateway[0].id",
+        "gateway[0].key",
+        "gateway[0].listen",
+        "gateway[0].member[0].id",
+        "gateway[0].member[0].sealing_keys",
+        "gateway[0].operations",
+        "gateway[0].typo",
+    ];
+    assert_eq!(places, expected, "{told:#?}");
+}
+
+#[test]
+fn tables_of_another_form_are_told() {
+    for (from, to, place) in [
+        ("[[gateway]]", "[gateway]", "gateway: it is written [[gateway]]"),
+        ("[broker.embedded]", "[broker.elsewhere]", "broker.embedded, kafka: one of them must be there"),
+        ("[broker.embedded]", "[log]", "broker: [broker.embedded] or [broker.kafka] must be there"),
+        ("anchor = \"anchor.toml\"", "registry = 5", "registry: it is not a table"),
+        ("[[gateway.member]]", "[[gateway.members]]", "gateway[0].member: a gateway speaks for at least one"),
+    ] {
+        let told = faults_with(&[(from, to)]);
+        assert!(told.iter().any(|fault| fault == place), "{place}: {told:?}");
     }
+    let nothing =
+        Config::parse("anchor = \"anchor.toml\"\n[broker.embedded]\nfolder = \"log\"").unwrap_err().0;
+    assert_eq!(nothing, ["registry, gateway: neither is there: the process would do nothing"]);
+    let told = Config::parse("anchor = ").unwrap_err().0;
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn every_fault_of_a_kafka_cluster_is_told() {
+    let kafka = "[broker.kafka]\nbootstrap_servers = 1\nin_sync_replicas_min = 0\nrequest_timeout_ms = \"5\"\n\
+                 [broker.kafka.tls]\nca = \"ca.pem\"\nserver = \"a\"";
+    let told = faults_with(&[("[broker.embedded]\nfolder = \"log\"", kafka)]);
+    let expected = [
+        "broker.kafka.bootstrap_servers: invalid type: integer `1`, expected a sequence",
+        "broker.kafka.request_timeout_ms: invalid type: string \"5\", expected u32",
+        "broker.kafka.tls.certificate: it is missing",
+        "broker.kafka.tls.key: it is missing",
+        "broker.kafka.tls.server: unknown key",
+        "broker.kafka: in_sync_replicas_min must be between 1 and replication_factor",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn two_gateways_are_told_apart() {
+    let (head, gateway) = SMALL.split_at(SMALL.find("[[gateway]]").unwrap());
+    let told = Config::parse(&format!("{head}{gateway}{gateway}")).unwrap_err().0;
+    assert_eq!(told, ["gateway[1].id: it is that of gateway[0]"]);
 }
 
 #[test]

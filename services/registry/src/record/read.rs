@@ -11,10 +11,9 @@ use super::resource::{
     AccessRight, Contract, Gateway, Grantee, Group, GroupId, Key, KeyPurpose, KeyState, Member,
     PackageOwnership, Resource, ResourceState, Subsystem,
 };
-use super::{Change, Entry, RecordError};
+use super::{Change, Entry, RecordError, is_label};
 
 const TITLE_LEN_MAX: usize = 200;
-const LABEL_LEN_MAX: usize = 63;
 const SPKI_LEN_MAX: usize = 1024;
 const PARTITIONS_MAX: u32 = 64;
 const LIST_LEN_MAX: usize = 10_000;
@@ -236,9 +235,7 @@ fn read_title(title: String) -> Read<String> {
 }
 
 fn read_label(label: String) -> Read<String> {
-    let valid = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    let fits = !label.is_empty() && label.len() <= LABEL_LEN_MAX;
-    if valid && fits { Ok(label) } else { Err(RecordError::Field("id")) }
+    if is_label(&label) { Ok(label) } else { Err(RecordError::Field("id")) }
 }
 
 fn read_digest(bytes: &[u8]) -> Read<Digest> {

@@ -44,6 +44,11 @@ async fn a_call_takes_json_and_gives_json() {
         assert!(text.contains(name), "{name} in {text}");
     }
 
+    let hurried = call(&node, "portal", &good, &["--timeout", "1m"]).await;
+    assert!(hurried.status.success(), "{hurried:?}");
+    let wordy = call(&node, "portal", &good, &["--timeout", "soon"]).await;
+    assert_eq!(wordy.status.code(), Some(2), "{wordy:?}");
+
     let mut malformed = good.clone();
     malformed["pin"] = "123".into();
     let output = call(&node, "portal", &malformed, &[]).await;

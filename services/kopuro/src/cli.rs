@@ -5,7 +5,9 @@ mod demo;
 mod node;
 mod pki;
 mod registry;
+mod usage;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,6 +15,9 @@ use clap::{Parser, Subcommand};
 
 /// The exit code of a configuration fault (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
+
+/// The exit code of arguments that do not add up to a command, as clap has it.
+const EXIT_USAGE: u8 = 2;
 
 /// Kopuro carries signed requests between state agencies.
 #[derive(Debug, Parser)]
@@ -62,6 +67,9 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
+            if let Some(usage) = error.downcast_ref::<clap::Error>() {
+                return usage.print().map_or(ExitCode::FAILURE, |()| ExitCode::from(EXIT_USAGE));
+            }
             complain(&error);
             let config = error.downcast_ref::<crate::config::Faults>().is_some();
             if config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
@@ -75,7 +83,35 @@ fn complain(error: &anyhow::Error) {
 }
 
 /// Writes a line for the command's user.
-#[allow(clippy::print_stdout, reason = "a command's result goes to standard output")]
 fn say(line: impl std::fmt::Display) {
-    println!("{line}");
+    write_line(&mut std::io::stdout().lock(), line);
+}
+
+/// Writes a line to somebody who may have read enough and gone, as `head` does.
+fn write_line(output: &mut impl Write, line: impl std::fmt::Display) {
+    match writeln!(output, "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            panic!("standard output cannot be written: {error}")
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_fault() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        write_line(&mut writer, "a line");
+    }
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -12,7 +12,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tonic_types::pb;
 
-use super::say;
+use super::{say, usage};
 use crate::client::{Client, Connection};
 
 #[derive(Debug, Args)]
@@ -27,40 +27,53 @@ pub(crate) struct CallArguments {
     /// A metadata entry; repeat it for several.
     #[arg(short = 'H', long = "metadata", value_name = "NAME: VALUE")]
     metadata: Vec<String>,
-    /// How long to wait, in seconds.
-    #[arg(long, default_value_t = 30)]
-    timeout: u64,
+    /// How long to wait, such as 500ms, 2s or 1m.
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = usage::span)]
+    timeout: Duration,
     /// Show the response's metadata too.
     #[arg(short, long)]
     verbose: bool,
 }
 
-/// How to reach a server.
+/// How to reach a server. The options may stand before and after a subcommand.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArguments {
     /// The server, such as `https://127.0.0.1:8443`.
-    #[arg(long, value_name = "URL", env = "KOPURO_CONNECT")]
-    connect: String,
+    #[arg(long, value_name = "URL", env = "KOPURO_CONNECT", global = true)]
+    connect: Option<String>,
     /// The caller's certificate chain, PEM.
-    #[arg(long, value_name = "FILE", env = "KOPURO_CERTIFICATE")]
-    certificate: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KOPURO_CERTIFICATE", global = true)]
+    certificate: Option<PathBuf>,
     /// Its key, PEM PKCS#8.
-    #[arg(long, value_name = "FILE", env = "KOPURO_KEY")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KOPURO_KEY", global = true)]
+    key: Option<PathBuf>,
     /// The authority of the server's certificate, PEM.
-    #[arg(long, value_name = "FILE", env = "KOPURO_AUTHORITY")]
-    authority: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KOPURO_AUTHORITY", global = true)]
+    authority: Option<PathBuf>,
 }
 
 impl ConnectionArguments {
+    /// The options that are needed and were not given.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let Self { connect, certificate, key, authority } = self;
+        let missing = [
+            ("--connect", connect.is_none()),
+            ("--certificate", certificate.is_none()),
+            ("--key", key.is_none()),
+            ("--authority", authority.is_none()),
+        ];
+        missing.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect()
+    }
+
     /// A client for the server.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) fn client(self) -> anyhow::Result<Client> {
+        usage::require(&self.missing())?;
         let Self { connect, certificate, key, authority } = self;
         Ok(Client::new(&Connection {
-            endpoint: connect.clone(),
-            certificate: certificate.clone(),
-            key: key.clone(),
-            authority: authority.clone(),
+            endpoint: connect.unwrap_or_default(),
+            certificate: certificate.unwrap_or_default(),
+            key: key.unwrap_or_default(),
+            authority: authority.unwrap_or_default(),
         })?)
     }
 }
@@ -72,7 +85,7 @@ pub(crate) async fn run(arguments: CallArguments) -> anyhow::Result<ExitCode> {
     let json = if json == "-" { read_input()? } else { json };
     let metadata = metadata.iter().map(|entry| split(entry)).collect::<anyhow::Result<Vec<_>>>()?;
     let client = connection.client()?;
-    let reply = client.call_json(&method, &metadata, &json, Duration::from_secs(timeout)).await?;
+    let reply = client.call_json(&method, &metadata, &json, timeout).await?;
     if verbose {
         for (name, value) in &reply.metadata {
             say(format_args!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));

@@ -2,6 +2,9 @@
 //!
 //! Keys stay with their owner: a record is signed here and submitted; the service only sees what is signed.
 
+mod facts;
+mod list;
+mod log;
 mod resource;
 mod submit;
 
@@ -11,8 +14,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::call::ConnectionArguments;
-use super::node;
+use super::{node, usage};
+use list::ListOptions;
 use resource::ResourceCommand;
+use submit::Replaces;
 
 #[derive(Debug, Args)]
 pub(crate) struct RegistryArguments {
@@ -26,7 +31,7 @@ enum RegistryCommand {
     Serve(node::RoleArguments),
     /// Sign and submit a record that sets a resource.
     Set(SetArguments),
-    /// List the records of the log.
+    /// List the latest record of each resource, or the whole log.
     List(ListArguments),
 }
 
@@ -34,25 +39,39 @@ enum RegistryCommand {
 struct SetArguments {
     #[command(subcommand)]
     resource: ResourceCommand,
+    /// The revision that the record replaces, or `none` for a resource that must be new. Without it, the latest.
+    #[arg(long, value_name = "REVISION", global = true)]
+    replaces: Option<Replaces>,
     #[command(flatten)]
     signing: SigningArguments,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
 
-/// Who signs, and for which instance.
+/// Who signs, and for which instance. The options may stand before and after the resource.
 #[derive(Debug, Args)]
 pub(crate) struct SigningArguments {
     /// The anchor of the instance.
-    #[arg(long, value_name = "FILE", env = "KOPURO_ANCHOR")]
-    anchor: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KOPURO_ANCHOR", global = true)]
+    anchor: Option<PathBuf>,
     /// The key that signs: the authority's or the member's administration key; repeat it for several.
-    #[arg(long = "sign", value_name = "FILE", required = true)]
+    #[arg(long = "sign", value_name = "FILE", global = true)]
     keys: Vec<PathBuf>,
+}
+
+impl SigningArguments {
+    /// The options that are needed and were not given.
+    fn missing(&self) -> Vec<&'static str> {
+        let Self { anchor, keys } = self;
+        let missing = [("--anchor", anchor.is_none()), ("--sign", keys.is_empty())];
+        missing.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect()
+    }
 }
 
 #[derive(Debug, Args)]
 struct ListArguments {
+    #[command(flatten)]
+    options: ListOptions,
     #[command(flatten)]
     connection: ConnectionArguments,
 }
@@ -61,9 +80,12 @@ struct ListArguments {
 pub(crate) async fn run(arguments: RegistryArguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         RegistryCommand::Serve(role) => node::registry(role).await,
-        RegistryCommand::Set(SetArguments { resource, signing, connection }) => {
-            submit::set(&connection.client()?, &signing, resource).await
+        RegistryCommand::Set(SetArguments { resource, replaces, signing, connection }) => {
+            usage::require(&[signing.missing(), connection.missing()].concat())?;
+            submit::set(&connection.client()?, &signing, replaces, resource).await
         }
-        RegistryCommand::List(ListArguments { connection }) => submit::list(&connection.client()?).await,
+        RegistryCommand::List(ListArguments { options, connection }) => {
+            list::list(&connection.client()?, options).await
+        }
     }
 }

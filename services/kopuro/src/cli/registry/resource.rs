@@ -6,13 +6,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
+use kopuro_core::digest::KeyId;
 use kopuro_core::id::{MemberId, PackageName, ServiceName, SubsystemId};
 use kopuro_core::time::UnixMillis;
 use kopuro_proto::registry::v1::registry_record::Resource;
 use kopuro_registry::compose;
-use kopuro_registry::record::{Grantee, KeyPurpose, KeyState};
+use kopuro_registry::record::{Grantee, KeyPurpose, KeyState, Resource as Known};
 
+use super::log::Log;
 use crate::cli::pki::read_spki;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long a new key is valid. **Units:** days.
+const DAYS: u32 = 365;
 
 /// What is set.
 #[derive(Debug, Subcommand)]
@@ -105,9 +111,9 @@ pub(crate) struct KeyArguments {
     /// Whether it may be used.
     #[arg(long, default_value = "active")]
     state: StateArgument,
-    /// For how many days.
-    #[arg(long, default_value_t = 365)]
-    days: u64,
+    /// For how many days from this one; a registered key keeps its validity without it, and a new one has 365.
+    #[arg(long)]
+    days: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -130,12 +136,12 @@ enum StateArgument {
 
 impl ResourceCommand {
     /// The resource, and with a contract its descriptor set.
-    pub(crate) fn build(self, now: UnixMillis) -> anyhow::Result<(Resource, Bytes)> {
+    pub(crate) fn build(self, now: UnixMillis, log: &Log) -> anyhow::Result<(Resource, Bytes)> {
         let resource = match self {
             Self::Member { id, title, partitions } => compose::member(&id, &title, partitions),
             Self::Subsystem { id, title } => compose::subsystem(&id, &title),
             Self::Gateway { id, members } => compose::gateway(&id, &members),
-            Self::Key(key) => key.build(now)?,
+            Self::Key(key) => key.build(now, log)?,
             Self::Package { package, member } => compose::package_ownership(&package, &member),
             Self::Contract { package, subsystem, descriptor_set, version } => {
                 let bytes = std::fs::read(&descriptor_set)
@@ -153,10 +159,14 @@ impl ResourceCommand {
 }
 
 impl KeyArguments {
-    fn build(self, now: UnixMillis) -> anyhow::Result<Resource> {
+    fn build(self, now: UnixMillis, log: &Log) -> anyhow::Result<Resource> {
         let Self { file, purpose, member, subsystems, gateway, state, days } = self;
-        let not_after = now.plus(Duration::from_secs(days.saturating_mul(24 * 3600)));
-        let key = compose::key(&read_spki(&file)?, purpose.into(), now..=not_after);
+        let spki = read_spki(&file)?;
+        let validity = match (days, log.latest(&format!("key/{}", KeyId::of_spki(&spki)))) {
+            (None, Some((_, Known::Key(known)))) => known.not_before..=known.not_after,
+            (days, _) => now..=now.plus(DAY.saturating_mul(days.unwrap_or(DAYS))),
+        };
+        let key = compose::key(&spki, purpose.into(), validity);
         let key = key.for_subsystems(&subsystems).in_state(state.into());
         let key = member.iter().fold(key, |key, member| key.of_member(member));
         let key = gateway.iter().fold(key, |key, gateway| key.held_by(gateway));

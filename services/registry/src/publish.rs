@@ -25,6 +25,7 @@ use bytes::Bytes;
 use kopuro_broker::{Broker, BrokerError, Record};
 use kopuro_core::digest::Digest;
 use kopuro_core::error::{Reason, Refusal};
+use kopuro_core::id::Instance;
 use kopuro_core::statement::ViewStamp;
 use kopuro_core::time::Clock;
 use kopuro_telemetry::metrics::Metrics;
@@ -67,6 +68,15 @@ pub enum PublishError {
     /// The broker says that the log is longer than what it delivers.
     #[error("the broker does not deliver the whole log")]
     Incomplete,
+    /// The topic holds a log that another authority has signed, and nothing of this one's: another instance of the same
+    /// name is on the broker. Writing there would mix the two.
+    #[error(
+        "the registry topic is another authority's: the broker carries another instance named {instance}"
+    )]
+    Foreign {
+        /// The name that both have.
+        instance: Instance,
+    },
     /// The checkpoint key is no Ed25519 key.
     #[error("the checkpoint key is not an Ed25519 key")]
     CheckpointKey,
@@ -129,6 +139,9 @@ impl Publisher {
         let topics = Topics::of(&instance);
         topics.ensure(broker.as_ref()).await?;
         let log = Log::open(Arc::clone(&broker), topics.records.clone(), anchor, metrics).await?;
+        if log.is_foreign() {
+            return Err(PublishError::Foreign { instance });
+        }
         rollback::refuse(broker.as_ref(), &topics.checkpoints, &log, &log_key).await?;
         let publisher = Arc::new(Self {
             broker,

@@ -19,7 +19,7 @@ use super::refusal::{refused, unavailable};
 use crate::anchor::Anchor;
 use crate::follow::history::History;
 use crate::record::{Entry, entry_digest};
-use crate::view::View;
+use crate::view::{ApplyError, View};
 
 /// How long the broker may keep silent about a record that it says it has.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -57,6 +57,8 @@ pub(super) struct Log {
     history: History,
     revisions: HashMap<Digest, u64>,
     places: Arc<RwLock<Vec<u64>>>,
+    /// Whether an entry was read that others than this instance's authority and members have signed.
+    strangers: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -78,6 +80,7 @@ impl Log {
             history: History::new(),
             revisions: HashMap::new(),
             places: Arc::default(),
+            strangers: false,
             metrics,
         };
         log.catch_up().await?;
@@ -94,6 +97,12 @@ impl Log {
 
     pub(super) fn places(&self) -> Arc<RwLock<Vec<u64>>> {
         Arc::clone(&self.places)
+    }
+
+    /// Whether the topic holds what others have signed for an instance of this name, and nothing of this one. Entries
+    /// that are no records do not count: whoever may write to the topic can add such.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.strangers && self.view.stamp().size == 0
     }
 
     pub(super) fn root_at(&self, size: u64) -> Option<Digest> {
@@ -161,6 +170,7 @@ impl Log {
                 self.places.write().unwrap_or_else(PoisonError::into_inner).push(offset);
             }
             Err(error) => {
+                self.strangers |= matches!(error, ApplyError::NotAuthorized(_));
                 self.metrics.alarm(Alarm::RegistryRecord);
                 tracing::warn!(
                     offset,

@@ -177,6 +177,26 @@ async fn a_shorter_or_other_log_than_was_signed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_another_authority_is_left_alone() {
+    let (_folder, broker) = broker();
+    let (world, other) = (World::new(), World::new());
+    let records = topics(&world).records;
+    topics(&world).ensure(broker.as_ref()).await.unwrap();
+    let garbage = Record { value: Bytes::from_static(b"garbage"), ..Record::default() };
+    broker.append(&records, garbage).await.unwrap();
+    drop(publisher(&world, &broker).await);
+    let before = broker.watermarks(&records).await.unwrap();
+    match open(&other, &broker).await {
+        Err(PublishError::Foreign { instance }) => assert_eq!(instance, other.anchor().instance),
+        outcome => panic!("{:?}", outcome.err()),
+    }
+    assert_eq!(broker.watermarks(&records).await.unwrap(), before);
+    let strange = Record { value: other.log[0].clone(), ..Record::default() };
+    broker.append(&records, strange).await.unwrap();
+    open(&world, &broker).await.expect("what others have added later does not count");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_take_an_ed25519_key() {
     let (_folder, broker) = broker();
     let world = World::new();

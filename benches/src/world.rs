@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use kopuro::client::{Client, Connection};
 use kopuro::config::Config;
-use kopuro::development::{Development, Options};
+use kopuro::development::{Development, Options, default_instance, passing_instance};
 use kopuro::examples::server::{self, Systems};
 use kopuro::examples::{PERSON, Violations};
 use kopuro::process::{OpenBroker, Process, open_broker};
@@ -65,7 +65,12 @@ impl World {
     /// Starts a carrier with the providers behind it.
     pub(crate) async fn start(carrier: &Carrier) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let development = Development::create(&folder.path().join("instance"), SystemClock.now())?;
+        let instance = match carrier {
+            Carrier::Direct | Carrier::Embedded => default_instance(),
+            // A broker may still hold what an earlier run left there.
+            Carrier::Kafka(_) => passing_instance(),
+        };
+        let development = Development::create(&folder.path().join("instance"), &instance, SystemClock.now())?;
         let served = [("pensions", accounts()), ("violations", server::violations(Violations::default()))];
         let systems = Systems::start_with(&development, served).await?;
         let endpoints = systems.endpoints.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kopuro::config::{Config, GatewayConfig};
-use kopuro::development::{AGENCIES, Development, Options};
+use kopuro::development::{AGENCIES, Development, Options, default_instance};
 use kopuro::examples::PERSON;
 use kopuro_broker::{Broker, EmbeddedBroker, Record, TopicPartition, TopicSettings};
 use kopuro_core::content::Context;
@@ -124,7 +124,7 @@ impl Bus {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock::default());
         let at = folder.path().join("instance");
-        let development = Development::create(&at, clock.now()).unwrap();
+        let development = Development::create(&at, &default_instance(), clock.now()).unwrap();
         development.configure(&Options::default()).unwrap();
         let broker = wrap(EmbeddedBroker::open(folder.path().join("log")).unwrap());
         let views = Views::new(founded(&development), Duration::from_secs(3600));

@@ -1,14 +1,16 @@
 //! The `kopuro` command as a child process.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::Router;
 use kopuro::config::Config;
-use kopuro::development::{Development, Options};
+use kopuro::development::{Development, Options, default_instance};
 use kopuro::examples::server::Systems;
 use kopuro_core::time::Clock as _;
 use kopuro_telemetry::clock::SystemClock;
@@ -20,7 +22,7 @@ use crate::node::http_get;
 /// How long a command may take that ends by itself.
 const COMMAND_LIMIT: Duration = Duration::from_secs(90);
 /// How long `kopuro up` may take to be ready, or to end.
-const UP_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const UP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a child is asked whether it is ready.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
@@ -41,25 +43,34 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) 
 pub(crate) struct Up {
     pub(crate) development: Development,
     config: Config,
+    arguments: Vec<OsString>,
     child: Option<Child>,
     folder: tempfile::TempDir,
     _systems: Systems,
 }
 
 impl Up {
-    /// An instance whose systems this process serves; nothing else runs yet.
+    /// An instance whose systems this process serves, without examples beside them; nothing else runs yet.
     pub(crate) async fn create(
         served: impl IntoIterator<Item = (&'static str, Router)>,
         kafka: Option<String>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let development = Development::create(&folder.path().join("instance"), SystemClock.now()).unwrap();
+        let development =
+            Development::create(&folder.path().join("instance"), &default_instance(), SystemClock.now())
+                .unwrap();
         let systems = Systems::start_with(&development, served).await.unwrap();
         let endpoints = systems.endpoints.clone();
         development.configure(&Options { kafka, endpoints, operations: true }).unwrap();
         settle_ports(&development.config());
         let config = Config::load(&development.config()).unwrap();
-        Self { development, config, child: None, folder, _systems: systems }
+        let arguments = vec!["--no-examples".into(), "--data".into(), folder.path().join("instance").into()];
+        Self { development, config, arguments, child: None, folder, _systems: systems }
+    }
+
+    /// The same, with what it is given to start with.
+    pub(crate) fn given(self, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        Self { arguments: arguments.into_iter().collect(), ..self }
     }
 
     /// Starts it and waits until every gateway is ready.
@@ -67,8 +78,7 @@ impl Up {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let child = kopuro()
             .arg("up")
-            .arg("--data")
-            .arg(self.folder.path().join("instance"))
+            .args(&self.arguments)
             .env("RUST_LOG", "info,kopuro=trace,fjall=warn,lsm_tree=warn")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -108,9 +118,7 @@ impl Up {
 
     /// Asks it to end with SIGTERM.
     pub(crate) async fn terminate(&self) {
-        let pid = self.child.as_ref().unwrap().id().unwrap();
-        let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await.unwrap();
-        assert!(sent.success());
+        terminate(self.child.as_ref().unwrap()).await;
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -119,8 +127,7 @@ impl Up {
 
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        tokio::time::timeout(UP_LIMIT, child.wait()).await.expect("it ends in time").unwrap()
+        ended(self.child.take().unwrap()).await
     }
 
     pub(crate) fn gateway(&self, id: &str) -> SocketAddr {
@@ -151,21 +158,29 @@ impl Up {
     }
 }
 
+/// Asks a process to end with SIGTERM.
+pub(crate) async fn terminate(child: &Child) {
+    let pid = child.id().unwrap();
+    let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await.unwrap();
+    assert!(sent.success());
+}
+
+/// Waits until a process has ended.
+pub(crate) async fn ended(mut child: Child) -> ExitStatus {
+    tokio::time::timeout(UP_LIMIT, child.wait()).await.expect("it ends in time").unwrap()
+}
+
 async fn is_ready(operations: SocketAddr) -> bool {
     http_get(operations, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-/// Gives a configuration ports below those that the system hands out by itself: while the process is down between two
-/// starts, no connection of another test may take one of them.
+/// Gives a configuration ports below those that the system hands out by itself, and each to one configuration only: while
+/// the process is down between two starts, neither a connection nor a process of another test may take one of them.
 fn settle_ports(config: &Path) {
     let text = std::fs::read_to_string(config).unwrap();
-    let mut held = Vec::new();
     let settled = text.lines().map(|line| match line.split_once(" = \"127.0.0.1:") {
         Some((name @ ("listen" | "operations"), _)) => {
-            let port = free_port();
-            let line = format!("{name} = \"{}\"", port.local_addr().unwrap());
-            held.push(port);
-            line
+            format!("{name} = \"{}\"", own_port())
         }
         Some(_) | None => line.to_owned(),
     });
@@ -173,9 +188,13 @@ fn settle_ports(config: &Path) {
     std::fs::write(config, settled + "\n").unwrap();
 }
 
-fn free_port() -> TcpListener {
-    let mut random = rand::rng();
-    let tried =
-        (0..1000).find_map(|_| TcpListener::bind(("127.0.0.1", random.random_range(16_000..20_000))).ok());
-    tried.expect("a port is free")
+fn own_port() -> SocketAddr {
+    /// The ports that tests of this process have.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let (mut random, mut given) = (rand::rng(), GIVEN.lock().unwrap());
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut tried = (0..1000).map(|_| random.random_range(16_000..20_000));
+    let port = tried.find(|port| !given.contains(port) && free(port)).expect("a port is free");
+    given.insert(port);
+    SocketAddr::from(([127, 0, 0, 1], port))
 }

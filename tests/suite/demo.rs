@@ -1,9 +1,9 @@
 //! `kopuro demo --json`: the demonstration ends by itself, and every step comes out as it should.
 
+use kopuro_tests::prerequisite::{KAFKA, prerequisite};
 use serde::Deserialize;
 
 use crate::command::run;
-use crate::kafka::Kafka;
 
 #[derive(Deserialize)]
 struct Summary {
@@ -29,8 +29,8 @@ async fn the_demonstration_passes_on_the_embedded_broker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demonstration_passes_on_kafka() {
-    let Some(kafka) = Kafka::start("the demonstration on Kafka").await else { return };
-    passes(&["demo", "--json", "--kafka", &kafka.address], "kafka").await;
+    let Some(kafka) = prerequisite(KAFKA, "the demonstration on Kafka") else { return };
+    passes(&["demo", "--json", "--kafka", &kafka], "kafka").await;
 }
 
 async fn passes(arguments: &[&str], broker: &str) {

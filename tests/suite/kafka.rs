@@ -1,5 +1,4 @@
-//! A real Kafka of a test's own: a development instance always has the same name, so two cannot share a cluster, and
-//! what a broker's operator can read is all in its folder.
+//! A real Kafka of a test's own: what its operator can read is all in its folder, and all of that test.
 
 use std::path::Path;
 use std::process::Command;

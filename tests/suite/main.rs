@@ -21,5 +21,6 @@ mod registry;
 mod retired_key;
 mod secrecy;
 mod trace;
+mod up;
 mod views;
 mod wire;

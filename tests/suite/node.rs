@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use kopuro::client::{Client, Connection};
 use kopuro::config::Config;
-use kopuro::development::{Development, Options};
+use kopuro::development::{Development, Options, default_instance};
 use kopuro::examples::server::Systems;
 use kopuro::process::{OpenBroker, Process, open_broker};
 use kopuro_core::error::Reason;
@@ -37,7 +37,9 @@ impl Node {
     /// These systems over an embedded broker.
     pub(crate) async fn start(served: impl IntoIterator<Item = (&'static str, Router)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let development = Development::create(&folder.path().join("instance"), SystemClock.now()).unwrap();
+        let development =
+            Development::create(&folder.path().join("instance"), &default_instance(), SystemClock.now())
+                .unwrap();
         let (mut systems, mut endpoints) = (BTreeMap::new(), BTreeMap::new());
         for (code, router) in served {
             let started = Systems::start_with(&development, [(code, router)]).await.unwrap();
@@ -45,7 +47,7 @@ impl Node {
             systems.insert(code, started);
         }
         development.configure(&Options { endpoints, operations: true, ..Options::default() }).unwrap();
-        let config = Config::load(&development.config()).unwrap().on_any_ports();
+        let config = Config::load(&development.config()).unwrap();
         let broker = open_broker(&config.broker).await.unwrap();
         let process = Process::start(&config, broker.port()).await.unwrap();
         tokio::time::timeout(READY_LIMIT, process.ready()).await.expect("the bus is ready in time");

@@ -5,6 +5,7 @@ mod demo;
 mod node;
 mod pki;
 mod registry;
+mod up;
 mod usage;
 
 use std::io::{ErrorKind, Write};
@@ -32,7 +33,7 @@ enum Command {
     /// Show agencies exchanging signed, sealed, validated requests; ends by itself.
     Demo(demo::DemoArguments),
     /// Run every role in one process on a durable data folder.
-    Up(node::UpArguments),
+    Up(up::UpArguments),
     /// Run the gateways of a configuration.
     Gateway(node::RoleArguments),
     /// Run the registry service, and add signed records to it.
@@ -58,7 +59,7 @@ pub struct ConfigArguments {
 pub async fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Up(arguments) => node::up(arguments).await,
+        Command::Up(arguments) => up::run(arguments).await,
         Command::Gateway(arguments) => node::gateway(arguments).await,
         Command::Registry(arguments) => registry::run(arguments).await,
         Command::Pki(arguments) => pki::run(&arguments),

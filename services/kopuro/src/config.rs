@@ -147,7 +147,8 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Faults> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Faults(vec![format!("{} cannot be read: {error}", path.display())]))?;
-        let (config, mut faults, files) = Self::read(&text, path.parent().unwrap_or(Path::new(".")))?;
+        let (config, notes) = Self::read(&text, path.parent().unwrap_or(Path::new(".")))?;
+        let (mut faults, files) = notes.into_parts();
         faults.extend(files.iter().filter_map(NamedFile::fault));
         sound(config, faults)
     }
@@ -157,28 +158,15 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        let (config, faults, _) = Self::read(text, Path::new(""))?;
-        sound(config, faults)
+        let (config, notes) = Self::read(text, Path::new(""))?;
+        sound(config, notes.into_parts().0)
     }
 
-    fn read(text: &str, folder: &Path) -> Result<(Option<Self>, Vec<String>, Vec<NamedFile>), Faults> {
+    fn read(text: &str, folder: &Path) -> Result<(Option<Self>, Notes), Faults> {
         let table = text.parse().map_err(|error: toml::de::Error| Faults(vec![error.to_string()]))?;
         let notes = Notes::default();
         let config = Section::root(table, folder, &notes, read::config);
-        let (faults, files) = notes.into_parts();
-        Ok((config, faults, files))
-    }
-
-    /// The same, with every port left to the system: for a process that tells its addresses itself. Between choosing a
-    /// free port and listening on it, another process may take it.
-    #[must_use]
-    pub fn on_any_ports(mut self) -> Self {
-        let gateways = self.gateways.iter_mut();
-        let of_gateways =
-            gateways.flat_map(|gateway| [Some(&mut gateway.listen), gateway.operations.as_mut()]);
-        let of_registry = self.registry.iter_mut().map(|registry| Some(&mut registry.listen));
-        of_gateways.chain(of_registry).flatten().for_each(|address| address.set_port(0));
-        self
+        Ok((config, notes))
     }
 }
 

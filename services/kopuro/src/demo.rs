@@ -53,6 +53,7 @@ pub async fn run(options: &DemoOptions) -> anyhow::Result<bool> {
         println!("\nsome steps did not come out as they should");
     }
     if options.hold {
+        println!("\nheld; end it with Ctrl-C. Try, in another terminal:\n\n{}", world.commands()?);
         world.hold().await?;
     }
     world.stop().await;

@@ -6,24 +6,29 @@
 mod agencies;
 mod configuration;
 mod folder;
+mod ports;
 mod records;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kopuro_core::id::Instance;
 use kopuro_core::time::UnixMillis;
-use kopuro_registry::anchor::Anchor;
+use kopuro_registry::anchor::{Anchor, AnchorError};
 use kopuro_trust::key_file::KeyFileError;
 use kopuro_trust::member_secret::MEMBER_SECRET_LEN;
 use kopuro_trust::pki::files::write_authority;
 use kopuro_trust::pki::{
     Authority, CertificatePurpose, Issued, NewKey, PkiError, Validity, new_member_secret,
 };
+use kopuro_trust::random;
 use kopuro_trust::signing::{SignatureAlgorithm, Signer, VerifyingKey};
 
-pub use agencies::{AGENCIES, Agency, ContractSource, INSTANCE, Right, System, rights};
+use crate::process::Process;
+
+pub use agencies::{AGENCIES, Agency, ContractSource, Right, System, rights};
 use folder::Folder;
 use records::Records;
 
@@ -32,7 +37,12 @@ const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How far back they begin, for machines whose clock is behind.
 const VALID_SINCE: Duration = Duration::from_secs(3600);
 
-/// Why a development instance could not be made.
+/// The name of the configuration in an instance's folder.
+const CONFIG: &str = "kopuro.toml";
+/// The name of the anchor there.
+const ANCHOR: &str = "anchor.toml";
+
+/// Why a development instance could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
     /// A certificate could not be issued.
@@ -41,9 +51,15 @@ pub enum DevelopmentError {
     /// A private file could not be written.
     #[error("a key could not be written")]
     Key(#[from] KeyFileError),
-    /// A file or folder could not be written, or no port was free.
-    #[error("a file could not be written")]
+    /// A file or folder could not be read or written.
+    #[error("a file could not be read or written")]
     Io(#[from] std::io::Error),
+    /// The anchor of an instance cannot be used.
+    #[error("the anchor cannot be used")]
+    Anchor(#[from] AnchorError),
+    /// The configuration of an instance cannot be read.
+    #[error("the configuration cannot be read")]
+    Configuration(#[from] toml::de::Error),
 }
 
 /// What varies between development instances.
@@ -53,14 +69,26 @@ pub struct Options {
     pub kafka: Option<String>,
     /// Where each system serves, by the subsystem's code, such as `pensions`.
     pub endpoints: BTreeMap<String, String>,
-    /// Name and address of every gateway's operations endpoint are chosen too.
+    /// Every gateway's operations endpoint is configured too.
     pub operations: bool,
+}
+
+/// What a development instance is called when nobody says otherwise.
+pub fn default_instance() -> Instance {
+    Instance::parse("KG").expect("the name is valid")
+}
+
+/// A name for an instance that nobody will start again, so that it meets no other on a broker that several use.
+pub fn passing_instance() -> Instance {
+    let number = u32::from_be_bytes(random::bytes());
+    Instance::parse(&format!("KG-{number:08x}")).expect("the name is valid")
 }
 
 /// Where a development instance lies.
 #[derive(Clone, Debug)]
 pub struct Development {
     folder: PathBuf,
+    instance: Instance,
 }
 
 /// A certificate with its key, as files.
@@ -74,43 +102,68 @@ pub struct IdentityFiles {
 
 impl Development {
     /// The instance that lies in `folder`, if there is one.
-    pub fn find(folder: &Path) -> Option<Self> {
-        let found = Self { folder: folder.to_owned() };
-        found.config().is_file().then_some(found)
+    ///
+    /// # Errors
+    /// [`DevelopmentError`] when there is one whose anchor cannot be read.
+    pub fn find(folder: &Path) -> Result<Option<Self>, DevelopmentError> {
+        if !folder.join(CONFIG).is_file() {
+            return Ok(None);
+        }
+        let Anchor { instance, .. } = Anchor::parse(&fs::read_to_string(folder.join(ANCHOR))?)?;
+        Ok(Some(Self { folder: folder.to_owned(), instance }))
     }
 
     /// Makes the keys, certificates and founding records of an instance in `folder`, valid from `now` for a year.
     ///
     /// # Errors
     /// [`DevelopmentError`]; nothing that exists is overwritten.
-    pub fn create(folder: &Path, now: UnixMillis) -> Result<Self, DevelopmentError> {
+    pub fn create(folder: &Path, instance: &Instance, now: UnixMillis) -> Result<Self, DevelopmentError> {
         let validity = Validity { not_before: now.minus(VALID_SINCE), not_after: now.plus(VALID_FOR) };
-        let mut maker = Maker::new(Folder::create(folder)?, now, validity)?;
+        let mut maker = Maker::new(Folder::create(folder)?, instance, now, validity)?;
         maker.registry()?;
         for agency in AGENCIES {
             maker.agency(agency)?;
         }
-        maker.contracts_and_rights()?;
-        Ok(Self { folder: folder.to_owned() })
+        maker.contracts_and_rights(instance)?;
+        Ok(Self { folder: folder.to_owned(), instance: instance.clone() })
     }
 
-    /// Writes the configuration of a process with every role, on free ports of the loopback.
+    /// Writes the configuration of a process with every role, on ports of the loopback that the system chooses.
     ///
     /// # Errors
     /// [`DevelopmentError::Io`], also when there is one.
     pub fn configure(&self, options: &Options) -> Result<(), DevelopmentError> {
-        let text = configuration::write(options)?;
+        let text = configuration::write(&self.instance, options);
         Ok(folder::write_new(&self.config(), text.as_bytes())?)
+    }
+
+    /// Writes down the ports that the system chose for `process`, so that it is found there after its next start too.
+    /// Ports that the configuration names are left as they are.
+    ///
+    /// # Errors
+    /// [`DevelopmentError::Io`] or [`DevelopmentError::Configuration`].
+    pub fn keep_ports(&self, process: &Process) -> Result<(), DevelopmentError> {
+        let text = fs::read_to_string(self.config())?;
+        let kept = ports::keep(&text, |place| ports::of(process, place))?;
+        if kept != text {
+            folder::replace(&self.config(), kept.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What it is called.
+    pub fn instance(&self) -> &Instance {
+        &self.instance
     }
 
     /// The configuration of a process with every role.
     pub fn config(&self) -> PathBuf {
-        self.folder.join("kopuro.toml")
+        self.folder.join(CONFIG)
     }
 
     /// The anchor.
     pub fn anchor(&self) -> PathBuf {
-        self.folder.join("anchor.toml")
+        self.folder.join(ANCHOR)
     }
 
     /// The authority under which all certificates are issued, PEM.
@@ -153,19 +206,24 @@ struct Maker {
 }
 
 impl Maker {
-    fn new(folder: Folder, now: UnixMillis, validity: Validity) -> Result<Self, DevelopmentError> {
-        let tls = Authority::create_root(&format!("{INSTANCE} development authority"), validity)?;
+    fn new(
+        folder: Folder,
+        instance: &Instance,
+        now: UnixMillis,
+        validity: Validity,
+    ) -> Result<Self, DevelopmentError> {
+        let tls = Authority::create_root(&format!("{instance} development authority"), validity)?;
         write_authority(&folder.sub("authority")?, "tls", &tls)?;
         let authority = folder.key("authority", "authority", SignatureAlgorithm::EcdsaP256Sha256)?;
-        let instance = Instance::parse(INSTANCE).expect("the development instance has a valid name");
         let anchor = Anchor {
             instance: instance.clone(),
             authority_keys: vec![verifying(&authority)],
             authority_signatures: 1,
             tls_authorities: vec![tls.chain_pem()],
         };
-        folder.write("anchor.toml", anchor.to_toml().as_bytes())?;
-        let records = Records::new(instance, now, validity, signer(&authority), folder.sub("bootstrap")?);
+        folder.write(ANCHOR, anchor.to_toml().as_bytes())?;
+        let records =
+            Records::new(instance.clone(), now, validity, signer(&authority), folder.sub("bootstrap")?);
         Ok(Self { folder, records, validity, tls })
     }
 
@@ -198,7 +256,7 @@ impl Maker {
         Ok(())
     }
 
-    fn contracts_and_rights(&mut self) -> Result<(), DevelopmentError> {
+    fn contracts_and_rights(&mut self, instance: &Instance) -> Result<(), DevelopmentError> {
         for agency in AGENCIES {
             for system in agency.systems {
                 for contract in system.contracts {
@@ -206,7 +264,7 @@ impl Maker {
                 }
             }
         }
-        for right in rights() {
+        for right in rights(instance) {
             self.records.right(&right)?;
         }
         Ok(())

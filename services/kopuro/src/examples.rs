@@ -4,6 +4,7 @@
 //! the benches. Every number, name and address here is made up.
 
 mod civil_registry;
+pub mod commands;
 mod pensions;
 mod people;
 mod personal_account;

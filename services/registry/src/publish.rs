@@ -71,7 +71,8 @@ pub enum PublishError {
     /// The topic holds a log that another authority has signed, and nothing of this one's: another instance of the same
     /// name is on the broker. Writing there would mix the two.
     #[error(
-        "the registry topic is another authority's: the broker carries another instance named {instance}"
+        "the registry topic is another authority's: the broker carries another instance named {instance}, and one of \
+         the two needs another name or another broker"
     )]
     Foreign {
         /// The name that both have.

@@ -1,13 +1,12 @@
 //! What the demonstration runs on: an instance, its process, the example systems, and the meddling operator.
 
-mod hold;
 mod trail;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use kopuro_broker::{Broker, StartAt, StoredRecord, TopicPartition, Watermarks};
-use kopuro_core::id::{Instance, SubsystemId};
+use kopuro_core::id::SubsystemId;
 use kopuro_core::time::Clock as _;
 use kopuro_core::topic::{InstanceTopic, MemberTopic, SubsystemTopic, TopicName};
 use kopuro_telemetry::clock::SystemClock;
@@ -18,8 +17,9 @@ use super::meddler::Meddler;
 use super::report::Screen;
 use crate::client::{Client, ClientError, Connection};
 use crate::config::Config;
-use crate::development::{Agency, Development, INSTANCE, Options};
+use crate::development::{Agency, Development, Options, default_instance, passing_instance};
 use crate::examples::Violations;
+use crate::examples::commands::commands;
 use crate::examples::server::Systems;
 use crate::process::{OpenBroker, Process, open_broker};
 pub(super) use trail::{AuditTrail, DeadLetters};
@@ -37,14 +37,15 @@ pub(super) struct World {
 impl World {
     pub(super) async fn start(options: &DemoOptions, screen: &Screen) -> anyhow::Result<Self> {
         screen.line("making keys and certificates, signing the founding records");
-        let development = Development::create(&options.folder, SystemClock.now())?;
+        let kafka = options.kafka.clone();
+        // What it leaves on a cluster is of no use to the next one.
+        let instance = if kafka.is_some() { passing_instance() } else { default_instance() };
+        let development = Development::create(&options.folder, &instance, SystemClock.now())?;
+        development.configure(&Options { kafka, operations: true, ..Options::default() })?;
         screen.line("starting the agencies' systems");
-        let violations = Violations::default();
-        let systems = Systems::start(&development, &violations).await?;
-        let endpoints = systems.endpoints.clone();
-        development.configure(&Options { kafka: options.kafka.clone(), endpoints, operations: true })?;
+        let (violations, mut config) = (Violations::default(), Config::load(&development.config())?);
+        let systems = Systems::stand_in(&development, &mut config, &violations).await?;
         screen.line("starting the broker, the registry and four gateways");
-        let config = Config::load(&development.config())?.on_any_ports();
         let broker = open_broker(&config.broker).await?;
         let meddler = Meddler::new(broker.port());
         let process = Process::start(&config, Arc::clone(&meddler) as Arc<dyn Broker>).await?;
@@ -78,15 +79,15 @@ impl World {
     }
 
     pub(super) fn portal(&self) -> SubsystemId {
-        subsystem("portal")
+        self.subsystem("portal")
     }
 
     pub(super) fn pensions(&self) -> SubsystemId {
-        subsystem("pensions")
+        self.subsystem("pensions")
     }
 
     pub(super) fn violations(&self) -> SubsystemId {
-        subsystem("violations")
+        self.subsystem("violations")
     }
 
     /// The last request that was stored for a provider.
@@ -121,15 +122,18 @@ impl World {
 
     /// What is audited from here on.
     pub(super) async fn audit_trail(&self) -> anyhow::Result<AuditTrail> {
-        let instance = Instance::parse(INSTANCE)?;
-        let topic = TopicName::of_instance(InstanceTopic::Audit, &instance);
+        let topic = TopicName::of_instance(InstanceTopic::Audit, self.development.instance());
         let target = TopicPartition { topic, partition: 0 };
         Ok(AuditTrail::new(self.broker().tail(&target, StartAt::Latest).await?))
     }
 
-    /// Keeps everything running until it is told to end, with commands to try.
+    /// Commands to try while it is held.
+    pub(super) fn commands(&self) -> std::io::Result<String> {
+        commands(&self.development, &self.process, &std::env::current_exe()?)
+    }
+
+    /// Keeps everything running until it is told to end.
     pub(super) async fn hold(&self) -> anyhow::Result<()> {
-        hold::show(&self.development, &self.process);
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -144,10 +148,10 @@ impl World {
         drop(systems);
         broker.close().await;
     }
-}
 
-fn subsystem(code: &str) -> SubsystemId {
-    let agency = Agency::of_system(code).expect("every example system belongs to an agency");
-    let system = agency.systems.iter().find(|system| system.code == code);
-    agency.subsystem(system.expect("the agency was found by its system"))
+    fn subsystem(&self, code: &str) -> SubsystemId {
+        let agency = Agency::of_system(code).expect("every example system belongs to an agency");
+        let system = agency.systems.iter().find(|system| system.code == code);
+        agency.subsystem(self.development.instance(), system.expect("the agency was found by its system"))
+    }
 }

@@ -1,10 +1,7 @@
 //! The agencies of the development instance, modelled on services that Kyrgyzstan's agencies exchange.
 
-use kopuro_core::id::{MemberId, SubsystemId};
+use kopuro_core::id::{Instance, MemberId, SubsystemId};
 use kopuro_proto::examples::kg::{civilregistry, socialfund, traffic};
-
-/// The instance.
-pub const INSTANCE: &str = "KG";
 
 /// An agency with one gateway.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +58,13 @@ impl Agency {
     }
 
     /// The member's identifier.
-    pub fn member(&self) -> MemberId {
-        MemberId::parse(&format!("{INSTANCE}/GOV/{}", self.code)).expect("the agency's code is valid")
+    pub fn member(&self, instance: &Instance) -> MemberId {
+        MemberId::parse(&format!("{instance}/GOV/{}", self.code)).expect("the agency's code is valid")
     }
 
     /// The identifier of one of its systems.
-    pub fn subsystem(&self, system: &System) -> SubsystemId {
-        self.member().subsystem(system.code).expect("the system's code is valid")
+    pub fn subsystem(&self, instance: &Instance, system: &System) -> SubsystemId {
+        self.member(instance).subsystem(system.code).expect("the system's code is valid")
     }
 }
 
@@ -131,12 +128,12 @@ pub const AGENCIES: &[Agency] = &[
 ];
 
 /// The portal may call everything that the agencies offer; nobody else may call anything.
-pub fn rights() -> Vec<Right> {
-    let portal = AGENCIES[0].subsystem(&AGENCIES[0].systems[0]);
+pub fn rights(instance: &Instance) -> Vec<Right> {
+    let portal = AGENCIES[0].subsystem(instance, &AGENCIES[0].systems[0]);
     let offers = AGENCIES.iter().flat_map(|agency| agency.systems.iter().map(move |system| (agency, system)));
     let services = offers.flat_map(|(agency, system)| {
         let services = system.contracts.iter().flat_map(|contract| contract.services);
-        services.map(move |service| (agency.subsystem(system), *service))
+        services.map(move |service| (agency.subsystem(instance, system), *service))
     });
     services.map(|(provider, service)| Right { provider, consumer: portal.clone(), service }).collect()
 }

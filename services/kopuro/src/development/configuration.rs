@@ -1,27 +1,30 @@
 //! The configuration file of a development instance.
 
-use std::net::{SocketAddr, TcpListener};
+use kopuro_core::id::Instance;
 
+use super::Options;
 use super::agencies::{AGENCIES, Agency};
-use super::{DevelopmentError, Options};
+
+/// A port of the loopback that the system chooses.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// The text of the configuration.
-pub(super) fn write(options: &Options) -> Result<String, DevelopmentError> {
-    let mut ports = Ports::default();
-    let mut text =
-        String::from("# A development instance. Every key in this folder is for development only.\n\n");
+pub(super) fn write(instance: &Instance, options: &Options) -> String {
+    let mut text = String::from(
+        "# A development instance. Every key in this folder is for development only.\n\
+         # A port of 0 is chosen by the system at the first start, and kept here.\n\n",
+    );
     text += "anchor = \"anchor.toml\"\n\n";
     text += &broker(options.kafka.as_deref());
     text += &format!(
-        "[registry]\nlisten = \"{}\"\ncertificate = \"registry/registry.crt.pem\"\n\
+        "[registry]\nlisten = \"{ANY_PORT}\"\ncertificate = \"registry/registry.crt.pem\"\n\
          key = \"registry/registry.key.pem\"\ncheckpoint_key = \"registry/checkpoint.key.pem\"\n\
-         attestation_key = \"registry/attestation.key.pem\"\nbootstrap = \"bootstrap\"\n",
-        ports.next()?
+         attestation_key = \"registry/attestation.key.pem\"\nbootstrap = \"bootstrap\"\n"
     );
     for agency in AGENCIES {
-        text += &gateway(agency, options, &mut ports)?;
+        text += &gateway(instance, agency, options);
     }
-    Ok(text)
+    text
 }
 
 fn broker(kafka: Option<&str>) -> String {
@@ -33,39 +36,26 @@ fn broker(kafka: Option<&str>) -> String {
     }
 }
 
-fn gateway(agency: &Agency, options: &Options, ports: &mut Ports) -> Result<String, DevelopmentError> {
+fn gateway(instance: &Instance, agency: &Agency, options: &Options) -> String {
     let Agency { gateway, code, .. } = agency;
-    let mut text = format!("\n[[gateway]]\nid = \"{gateway}\"\nlisten = \"{}\"\n", ports.next()?);
+    let mut text = format!("\n[[gateway]]\nid = \"{gateway}\"\nlisten = \"{ANY_PORT}\"\n");
     if options.operations {
-        text += &format!("operations = \"{}\"\n", ports.next()?);
+        text += &format!("operations = \"{ANY_PORT}\"\n");
     }
     text += &format!(
         "certificate = \"gateways/{gateway}.crt.pem\"\nkey = \"gateways/{gateway}.key.pem\"\n\
          signing_key = \"gateways/{gateway}-signing.key.pem\"\n\n[[gateway.member]]\nid = \"{}\"\n\
          secret = \"gateways/{code}.secret\"\n",
-        agency.member()
+        agency.member(instance)
     );
     let sealing = agency.systems.iter().map(|system| format!("\"gateways/{}-sealing.key.pem\"", system.code));
     text += &format!("sealing_keys = [{}]\n", sealing.collect::<Vec<_>>().join(", "));
     for system in agency.systems {
         if let Some(endpoint) = options.endpoints.get(system.code) {
-            let subsystem = agency.subsystem(system);
+            let subsystem = agency.subsystem(instance, system);
             text +=
                 &format!("\n[[gateway.system]]\nsubsystem = \"{subsystem}\"\nendpoint = \"{endpoint}\"\n");
         }
     }
-    Ok(text)
-}
-
-/// Free ports of the loopback address. Each is held until all are chosen, so none is given twice.
-#[derive(Default)]
-struct Ports(Vec<TcpListener>);
-
-impl Ports {
-    fn next(&mut self) -> std::io::Result<SocketAddr> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let address = listener.local_addr()?;
-        self.0.push(listener);
-        Ok(address)
-    }
+    text
 }

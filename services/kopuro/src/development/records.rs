@@ -59,7 +59,7 @@ impl Records {
 
     /// Member, administration key, gateway, subsystems and package of an agency.
     pub(super) fn agency(&mut self, agency: &Agency, administration: &NewKey) -> io::Result<()> {
-        let (member, state) = (agency.member(), active());
+        let (member, state) = (agency.member(&self.instance), active());
         self.by_authority(Resource::Member(wire::Member {
             id: member.to_string(),
             title: agency.title.into(),
@@ -74,7 +74,7 @@ impl Records {
             state,
         }))?;
         for system in agency.systems {
-            let id = agency.subsystem(system).to_string();
+            let id = agency.subsystem(&self.instance, system).to_string();
             self.by_authority(Resource::Subsystem(wire::Subsystem {
                 id,
                 title: system.title.into(),
@@ -99,9 +99,12 @@ impl Records {
         transport: &[u8],
         signing: &[u8],
     ) -> io::Result<()> {
-        let member = agency.member();
-        let subsystems: Vec<String> =
-            agency.systems.iter().map(|system| agency.subsystem(system).to_string()).collect();
+        let member = agency.member(&self.instance);
+        let subsystems: Vec<String> = agency
+            .systems
+            .iter()
+            .map(|system| agency.subsystem(&self.instance, system).to_string())
+            .collect();
         for (spki, purpose) in
             [(transport, wire::KeyPurpose::Transport), (signing, wire::KeyPurpose::Signing)]
         {
@@ -123,11 +126,11 @@ impl Records {
         transport: &[u8],
         sealing: &[u8],
     ) -> io::Result<()> {
-        let member = agency.member();
+        let member = agency.member(&self.instance);
         for (spki, purpose) in
             [(transport, wire::KeyPurpose::Transport), (sealing, wire::KeyPurpose::Sealing)]
         {
-            let subsystems = vec![agency.subsystem(system).to_string()];
+            let subsystems = vec![agency.subsystem(&self.instance, system).to_string()];
             let key = wire::Key { subsystems, ..self.key(spki, purpose, Some(&member)) };
             self.by_member(&member, Resource::Key(key))?;
         }
@@ -143,7 +146,7 @@ impl Records {
         let ContractSource { package, services, descriptor_set } = contract;
         let record = wire::Contract {
             package: (*package).into(),
-            subsystem: agency.subsystem(system).to_string(),
+            subsystem: agency.subsystem(&self.instance, system).to_string(),
             digest: Digest::of(descriptor_set).as_bytes().to_vec(),
             size_bytes: descriptor_set.len() as u64,
             services: services.iter().map(|service| (*service).to_owned()).collect(),
@@ -151,7 +154,7 @@ impl Records {
             state: active(),
             deprecated_after: None,
         };
-        self.by_member(&agency.member(), Resource::Contract(record))?;
+        self.by_member(&agency.member(&self.instance), Resource::Contract(record))?;
         folder::write_new(&self.folder.join(format!("{:04}.descriptors", self.written)), descriptor_set)
     }
 

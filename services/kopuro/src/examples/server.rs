@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::client::trust_store;
+use crate::config::{Config, SystemConfig};
 use crate::development::{Agency, Development};
 
 use super::{CivilRegistry, Pensions, PersonalAccounts, Violations};
@@ -54,17 +55,30 @@ pub struct Systems {
 }
 
 impl Systems {
-    /// The systems of the example agencies.
+    /// The example systems of those subsystems for which `config` names no system, each named there in turn: whoever
+    /// names a system of his own takes the example's place.
     ///
     /// # Errors
     /// As [`Self::start_with`].
-    pub async fn start(development: &Development, payments: &Violations) -> anyhow::Result<Self> {
-        let served = [
+    pub async fn stand_in(
+        development: &Development,
+        config: &mut Config,
+        payments: &Violations,
+    ) -> anyhow::Result<Self> {
+        let examples = [
             ("civil-registry", civil_registry()),
             ("pensions", pensions()),
             ("violations", violations(payments.clone())),
         ];
-        Self::start_with(development, served).await
+        let missing = examples.into_iter().filter(|(code, _)| vacancy(development, config, code).is_some());
+        let started = Self::start_with(development, missing.collect::<Vec<_>>()).await?;
+        for (code, endpoint) in &started.endpoints {
+            if let Some((gateway, subsystem)) = vacancy(development, config, code) {
+                let system = SystemConfig { subsystem, endpoint: endpoint.clone() };
+                config.gateways[gateway].systems.push(system);
+            }
+        }
+        Ok(started)
     }
 
     /// Systems of a development instance, by subsystem code, each let in by its agency's gateway only.
@@ -89,6 +103,17 @@ impl Systems {
         }
         Ok(Self { endpoints, _listeners: listeners })
     }
+}
+
+/// The gateway behind which a subsystem of the example agencies belongs, and the subsystem, when no system is named for
+/// it there.
+fn vacancy(development: &Development, config: &Config, code: &str) -> Option<(usize, String)> {
+    let agency = Agency::of_system(code)?;
+    let system = agency.systems.iter().find(|system| system.code == code)?;
+    let subsystem = agency.subsystem(development.instance(), system).to_string();
+    let at = config.gateways.iter().position(|gateway| gateway.id == agency.gateway)?;
+    let named = config.gateways[at].systems.iter().any(|named| named.subsystem == subsystem);
+    (!named).then_some((at, subsystem))
 }
 
 /// Serves `router` on a free port of the loopback, to the holder of `gateway_key` only.

@@ -56,15 +56,15 @@ fn rows(log: &Log) -> impl Iterator<Item = Row> {
         ..match entry {
             Ok(Entry::Change(change)) => Row::of_change(&change),
             Ok(Entry::Attestation { instance: _, digest, create_time }) => {
-                Row { create_time: Some(create_time), ..Row::new("attestation", digest) }
+                Row { create_time: Some(create_time), ..Row::new("attestation", &digest) }
             }
-            Err(error) => Row::new("unreadable", error),
+            Err(error) => Row::new("unreadable", &error),
         }
     })
 }
 
 impl Row {
-    fn new(kind: &str, name: impl ToString) -> Self {
+    fn new(kind: &str, name: &impl ToString) -> Self {
         Self {
             revision: 0,
             kind: kind.to_owned(),
@@ -84,7 +84,7 @@ impl Row {
             state: facts.state().to_owned(),
             create_time: Some(*create_time),
             facts: facts.others().map(|(name, value)| (name, value.to_owned())).collect(),
-            ..Self::new(kind, name)
+            ..Self::new(kind, &name)
         }
     }
 

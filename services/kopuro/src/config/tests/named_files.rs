@@ -6,7 +6,7 @@ use kopuro_core::time::Clock as _;
 use kopuro_telemetry::clock::SystemClock;
 
 use super::super::*;
-use crate::development::{Development, Options};
+use crate::development::{Development, Options, default_instance};
 
 struct Instance {
     folder: tempfile::TempDir,
@@ -15,7 +15,7 @@ struct Instance {
 impl Instance {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let development = Development::create(folder.path(), SystemClock.now()).unwrap();
+        let development = Development::create(folder.path(), &default_instance(), SystemClock.now()).unwrap();
         development.configure(&Options::default()).unwrap();
         Self { folder }
     }

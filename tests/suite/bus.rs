@@ -10,12 +10,12 @@ use bytes::Bytes;
 use kopuro::config::{Config, GatewayConfig};
 use kopuro::development::{AGENCIES, Development, Options, default_instance};
 use kopuro::examples::PERSON;
-use kopuro_broker::{Broker, EmbeddedBroker, Record, TopicPartition, TopicSettings};
+use kopuro_broker::{Broker, EmbeddedBroker, Record, StartAt, StoredRecord, TopicPartition, TopicSettings};
 use kopuro_core::content::Context;
 use kopuro_core::error::Reason;
 use kopuro_core::id::{ExchangeId, MethodId, RequestId, SubsystemId};
 use kopuro_core::time::{Clock, UnixMillis};
-use kopuro_core::topic::{InstanceTopic, TopicName};
+use kopuro_core::topic::{InstanceTopic, SubsystemTopic, TopicName};
 use kopuro_exchange::dispatch::{Dispatch, Dispatched, Dispatcher};
 use kopuro_exchange::settings::ExchangeSettings;
 use kopuro_exchange::{Call, Exchange, Parts};
@@ -176,6 +176,26 @@ impl Bus {
     pub(crate) fn administration(&self, subsystem: &str) -> Signer {
         let member_code = subsystem.split('/').nth(2).unwrap();
         Signer::from_pem_file(&self.development.administration_key(member_code)).unwrap()
+    }
+
+    /// The first request to `provider`, once there is one; nobody need serve it yet.
+    pub(crate) async fn request_to(&self, provider: &str) -> StoredRecord {
+        self.first_of(&TopicName::of_subsystem(SubsystemTopic::Call, &subsystem(provider))).await
+    }
+
+    /// The first record of a topic of three partitions, once there is one. The topic is made where it is missing.
+    pub(crate) async fn first_of(&self, topic: &TopicName) -> StoredRecord {
+        let settings = TopicSettings { partitions: 3, retention: None, record_bytes_max: 8 << 20 };
+        self.broker.ensure_topic(topic, &settings).await.unwrap();
+        let first = async |partition| {
+            let target = TopicPartition { topic: topic.clone(), partition };
+            self.broker.tail(&target, StartAt::Earliest).await.unwrap().next().await.unwrap()
+        };
+        tokio::select! {
+            stored = first(0) => stored,
+            stored = first(1) => stored,
+            stored = first(2) => stored,
+        }
     }
 
     pub(crate) fn gateway_of(&self, subsystem: &str) -> &GatewayConfig {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kopuro_broker::{StartAt, StoredRecord, TopicPartition, TopicSettings};
 use kopuro_core::content::Payload;
 use kopuro_core::id::SubsystemId;
 use kopuro_core::time::Clock as _;
-use kopuro_core::topic::{MemberTopic, SubsystemTopic, TopicName};
+use kopuro_core::topic::{MemberTopic, TopicName};
 use kopuro_exchange::{Call, Exchange};
 use kopuro_registry::compose;
 use kopuro_registry::record::{KeyPurpose, KeyState};
@@ -48,7 +47,7 @@ fn patient_call(bus: &Bus) -> Call {
 /// The reason for which the first record that anybody sends to the pensions' provider is put aside.
 async fn put_aside(bus: &Bus) -> String {
     let topic = TopicName::of_member(MemberTopic::DeadLetter, &subsystem(PENSIONS).member());
-    let stored = first_of(bus, &topic).await;
+    let stored = bus.first_of(&topic).await;
     let reason = stored.record.headers.iter().find(|(name, _)| name == "kopuro-reason").unwrap();
     String::from_utf8(reason.1.to_vec()).unwrap()
 }
@@ -63,21 +62,6 @@ async fn verified_one(bus: &Bus) {
     }
 }
 
-/// The first record of a topic of three partitions, once there is one.
-async fn first_of(bus: &Bus, topic: &TopicName) -> StoredRecord {
-    let settings = TopicSettings { partitions: 3, retention: None, record_bytes_max: 8 << 20 };
-    bus.broker.ensure_topic(topic, &settings).await.unwrap();
-    let first = async |partition| {
-        let target = TopicPartition { topic: topic.clone(), partition };
-        bus.broker.tail(&target, StartAt::Earliest).await.unwrap().next().await.unwrap()
-    };
-    tokio::select! {
-        stored = first(0) => stored,
-        stored = first(1) => stored,
-        stored = first(2) => stored,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_on_its_way_is_served_and_nothing_made_after() {
     let bus = Bus::start(|broker| broker).await;
@@ -86,7 +70,7 @@ async fn what_was_on_its_way_is_served_and_nothing_made_after() {
     let on_its_way = portal.call(patient_call(&bus));
     // Nobody serves yet: the request is on the broker when the key is retired.
     let retiring = async {
-        sent_one(&bus).await;
+        bus.request_to(PENSIONS).await;
         bus.views.publish(retired(&bus));
         serving.serve(&subsystem(PENSIONS)).await.unwrap();
     };
@@ -100,12 +84,6 @@ async fn what_was_on_its_way_is_served_and_nothing_made_after() {
     }
     serving.drain(Duration::from_secs(20)).await;
     assert_eq!(dispatcher.calls.load(Ordering::Acquire), 1);
-}
-
-/// Waits until a request is on the pensions' call topic.
-async fn sent_one(bus: &Bus) {
-    let topic = TopicName::of_subsystem(SubsystemTopic::Call, &subsystem(PENSIONS));
-    first_of(bus, &topic).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,7 +68,8 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<ExitCode> {
 fn check(arguments: &DevelopmentArguments) -> anyhow::Result<ExitCode> {
     let data = &arguments.data;
     let Some(development) = Development::find(data)? else {
-        bail!("{} holds no instance whose configuration could be checked", data.display())
+        say(format_args!("{} holds no instance: the first start makes one", data.display()));
+        return Ok(ExitCode::SUCCESS);
     };
     load(&development, arguments)?;
     Ok(node::valid())

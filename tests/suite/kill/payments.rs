@@ -1,7 +1,7 @@
 //! Payments as a bank's system makes them: each under a request id of its own, repeated until it has an outcome.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kopuro::client::{Client, ClientError};
@@ -11,6 +11,7 @@ use kopuro_core::id::RequestId;
 use kopuro_proto::examples::kg::traffic::v1 as traffic;
 use kopuro_trust::random;
 use prost::Message as _;
+use tokio::sync::watch;
 use tonic::Code;
 use tonic_types::pb;
 
@@ -21,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long a payment may be without an outcome, all attempts together. **Source:** a dispatch may begin for 5 s after
 /// its marker, clocks may differ by 5 s, and only then is it recorded as interrupted.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long it may take until enough payments have an outcome.
+const TOLD_LIMIT: Duration = Duration::from_secs(30);
 
 /// What became of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,19 +37,31 @@ pub(super) enum Outcome {
 
 /// What the payers know of their payments, by request id.
 #[derive(Clone, Default)]
-pub(super) struct Ledger(Arc<Mutex<BTreeMap<String, Option<Outcome>>>>);
+pub(super) struct Ledger(Arc<watch::Sender<BTreeMap<String, Option<Outcome>>>>);
 
 impl Ledger {
     /// Every payment, with its outcome where it has been told.
     pub(super) fn payments(&self) -> BTreeMap<String, Option<Outcome>> {
-        self.0.lock().unwrap().clone()
+        self.0.borrow().clone()
+    }
+
+    /// Waits until so many more payments have an outcome.
+    pub(super) async fn until_told(&self, more: usize) {
+        let told = |payments: &BTreeMap<_, Option<Outcome>>| payments.values().flatten().count();
+        let mut payments = self.0.subscribe();
+        let enough = told(&payments.borrow()) + more;
+        let waiting =
+            tokio::time::timeout(TOLD_LIMIT, payments.wait_for(|payments| told(payments) >= enough));
+        let waited = waiting.await.is_ok();
+        assert!(waited, "only {} of {enough} payments have an outcome", told(&self.payments()));
     }
 
     fn note(&self, request: &str, outcome: Option<Outcome>) {
-        let mut payments = self.0.lock().unwrap();
-        let known = payments.entry(request.to_owned()).or_default();
-        assert!(known.is_none() || *known == outcome, "{request}: {known:?} became {outcome:?}");
-        *known = outcome;
+        self.0.send_modify(|payments| {
+            let known = payments.entry(request.to_owned()).or_default();
+            assert!(known.is_none() || *known == outcome, "{request}: {known:?} became {outcome:?}");
+            *known = outcome;
+        });
     }
 }
 

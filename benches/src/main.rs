@@ -14,6 +14,7 @@ mod world;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 
 use load::Load;
@@ -30,21 +31,32 @@ struct Arguments {
     /// How long each cell is measured, in seconds.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// Where the figures are written as JSON.
-    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
-    json: PathBuf,
+    /// Where the figures are written as JSON; without it, bench.json in the target folder that this was built in.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// Calls in flight.
 const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
 
+#[allow(clippy::print_stdout, reason = "whoever measures is told where the figures are")]
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(measure(&arguments))?;
     report.print();
-    std::fs::write(&arguments.json, serde_json::to_vec_pretty(&report)?)?;
+    let json = arguments.json.map_or_else(beside_build, Ok)?;
+    std::fs::write(&json, serde_json::to_vec_pretty(&report)?)
+        .with_context(|| format!("{} cannot be written", json.display()))?;
+    println!("\nthe same as JSON: {}", json.display());
     Ok(())
+}
+
+/// `bench.json` in the target folder: cargo puts this program into a folder of it that is named for the profile.
+fn beside_build() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("the program lies in no target folder")?;
+    Ok(target.join("bench.json"))
 }
 
 async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
@@ -79,7 +91,7 @@ fn loads(carrier: &Carrier) -> Vec<Load> {
     }
 }
 
-/// The memory of a process with one idle gateway. **Units:** bytes.
+/// The memory of a process with the registry and four idle gateways. **Units:** bytes.
 async fn idle() -> anyhow::Result<u64> {
     let world = World::start(&Carrier::Embedded).await?;
     let bytes = system::resident_bytes();

@@ -311,3 +311,22 @@ async fn injected_and_misplaced_records_are_put_aside() {
     assert_eq!(reasons, ["RECORD_MALFORMED", "RECORD_MALFORMED", "RECORD_MALFORMED", "STATEMENT_INVALID"]);
     assert_eq!(stage.dispatched(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_seal_does_not_take_the_place_of_the_genuine_one() {
+    let stage = Stage::set(PENSIONS).await;
+    stage.hostile.script(call_topic(PENSIONS), |record| {
+        // The wrap stands at the end of a record, and the statement says nothing of it.
+        let last = record.value.len() * 8 - 3;
+        vec![flipped(&record, last), flipped(&record, last), record.clone(), record]
+    });
+    for served in 1..=5 {
+        let answer = stage.portal.call(pension_call(&stage.bus)).await.unwrap();
+        assert!(is_message(&answer.payload));
+        assert_eq!(stage.dispatched(), served);
+    }
+    stage.provider.drain(Duration::from_secs(20)).await;
+    assert_eq!(stage.dispatched(), 5);
+    assert_eq!(stage.bus.audit.of(Reason::SealBroken).len(), 10);
+    assert_eq!(stage.bus.audit.of(Reason::DuplicateRecord).len(), 5);
+}

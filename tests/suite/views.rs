@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kopuro_exchange::{Exchange, Parts};
+use kopuro_core::error::Refusal;
+use kopuro_exchange::{Answer, Exchange, Parts};
 use kopuro_registry::view::View;
 use kopuro_registry::views::Views;
-use kopuro_telemetry::metrics::Metrics;
+use kopuro_telemetry::metrics::{Alarm, Metrics};
 use kopuro_trust::signing::Signer;
 
 use crate::bus::{Bus, CountingDispatcher, PENSIONS, PORTAL, pension_call, subsystem};
@@ -102,4 +103,46 @@ async fn a_signer_that_stays_unknown_is_not_waited_for_longer_than_the_limit() {
     assert_eq!(refusal.reason.name(), "NOT_ANSWERED_IN_TIME");
     assert!(pair.metrics.encode().contains("SIGNER_UNKNOWN"), "{}", pair.metrics.encode());
     pair.provider.drain(LIMIT).await;
+}
+
+/// Many calls at once, and how they ended.
+async fn calls(portal: &Exchange, bus: &Bus, count: usize) -> Vec<Result<Answer, Refusal>> {
+    futures::future::join_all((0..count).map(|_| portal.call(pension_call(bus)))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_behind_holds_up_nobody_whose_signer_is_known() {
+    let bus = Bus::start(|broker| broker).await;
+    let (_, newer) = bus.with_new_signing_key(PENSIONS);
+    let mut parts = bus.parts(PENSIONS);
+    parts.views = views(&bus, newer);
+    let provider = Exchange::new(parts, Arc::new(CountingDispatcher::default()));
+    provider.serve(&subsystem(PENSIONS)).await.unwrap();
+    let mut parts = bus.parts(PORTAL);
+    parts.settings.view_wait = Duration::from_secs(3600);
+    let portal = Exchange::new(parts, Arc::new(CountingDispatcher::default()));
+    let answers = tokio::time::timeout(LIMIT, calls(&portal, &bus, 24)).await.expect("outcomes are held up");
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    provider.drain(LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_signer_raises_no_alarm() {
+    for signs in [PORTAL, PENSIONS] {
+        let pair = Pair::start(signs, LIMIT).await;
+        let before = pair.fetched();
+        let informing = async {
+            while pair.fetched() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            pair.behind.publish(pair.newer.clone());
+        };
+        let both = async { tokio::join!(calls(&pair.portal, &pair.bus, 60), informing) };
+        let (answers, ()) = tokio::time::timeout(LIMIT, both).await.expect("the calls are not answered");
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        for alarm in [Alarm::ChainGap, Alarm::ChainLate, Alarm::ChainForked] {
+            assert_eq!((pair.metrics.alarms(alarm), signs), (0, signs), "{alarm:?}");
+        }
+        pair.provider.drain(LIMIT).await;
+    }
 }

@@ -1,6 +1,8 @@
 //! Verifying and opening what the broker delivers. Nothing of a record is believed before its signature has verified,
 //! and nothing of its content before the seal has opened on what was stated.
 
+mod held;
+
 use bytes::Bytes;
 use kopuro_core::content::{self, Context, Payload};
 use kopuro_core::digest::{Digest, KeyId};
@@ -12,6 +14,8 @@ use kopuro_core::time::UnixMillis;
 use kopuro_proto::exchange::v1 as wire;
 use kopuro_registry::view::View;
 use kopuro_trust::sealing::{self, EpochOpener, Wrap};
+
+pub(crate) use held::Held;
 
 /// A record whose statement is genuine: canonical, and signed by a key that may speak for its sender.
 pub(crate) struct Verified {

@@ -154,8 +154,9 @@ async fn run(
     announce: Arc<watch::Sender<Restored>>,
     stop: CancellationToken,
 ) {
+    let mut lag = None;
     loop {
-        let ended = membership(&provider, &group, subscription, &announce, &stop).await;
+        let ended = membership(&provider, &group, subscription, &announce, &mut lag, &stop).await;
         announce.send_replace(Restored::default());
         if ended == Ended::Stopped {
             return;
@@ -179,13 +180,13 @@ async fn membership(
     group: &Group,
     mut subscription: Box<dyn Subscription>,
     announce: &Arc<watch::Sender<Restored>>,
+    lag: &mut Option<LagTeller>,
     stop: &CancellationToken,
 ) -> Ended {
     let mut workers: HashMap<TopicPartition, Assigned> = HashMap::new();
     let lost = CancellationToken::new();
     let mut commits = tokio::time::interval(COMMIT_EVERY);
     commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lag = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -198,7 +199,7 @@ async fn membership(
                         workers.insert(target, worker);
                     }
                     tell_assigned(announce, &workers);
-                    lag = Some(follow_lag(provider, group, &workers));
+                    *lag = Some(follow_lag(provider, group, &workers));
                 }
                 Ok(GroupEvent::Revoked(partitions)) => {
                     commit(&*subscription, &mut workers);
@@ -206,7 +207,7 @@ async fn membership(
                         workers.remove(&target);
                     }
                     tell_assigned(announce, &workers);
-                    lag = Some(follow_lag(provider, group, &workers));
+                    *lag = Some(follow_lag(provider, group, &workers));
                 }
                 Ok(GroupEvent::Record(target, record)) => {
                     if let Some(worker) = workers.get(&target) {
@@ -226,7 +227,6 @@ async fn membership(
             }
         }
     }
-    drop(lag);
     announce.send_replace(Restored::default());
     drain(subscription, workers).await;
     Ended::Stopped
@@ -245,12 +245,16 @@ fn assign(
     let (told, announce) = (Arc::clone(&restored), Arc::clone(announce));
     // A worker that panics has lost its partition too.
     let guard = lost.clone().drop_guard();
+    let revoked = stop.clone();
     let done = tokio::spawn(async move {
         let tell = || {
             // Under the lock of the channel, so that nobody counts between the two.
             announce.send_modify(|progress| {
-                told.store(true, Ordering::Release);
-                progress.restored += 1;
+                // What was revoked meanwhile has been counted out.
+                if !revoked.is_cancelled() {
+                    told.store(true, Ordering::Release);
+                    progress.restored += 1;
+                }
             });
         };
         if worker.run(queue, tell).await == WorkEnded::Finished {

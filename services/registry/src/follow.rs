@@ -209,7 +209,12 @@ impl Follow {
         self.take_entry(&first);
         for _ in 1..BATCH_MAX {
             match tokio::time::timeout_at(until, self.records.next()).await {
-                Ok(next) => self.take_entry(&next?),
+                Ok(Ok(next)) => self.take_entry(&next),
+                // What was applied counts before anything else happens: checkpoints are held against it.
+                Ok(Err(error)) => {
+                    self.publish();
+                    return Err(error);
+                }
                 Err(_) => break,
             }
         }

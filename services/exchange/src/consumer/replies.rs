@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 
 use kopuro_broker::{BrokerError, StartAt, StoredRecord, Tail, TopicPartition};
 use kopuro_core::chain::ChainWatch;
+use kopuro_core::digest::KeyId;
 use kopuro_core::error::{Reason, Refusal};
 use kopuro_core::id::{ExchangeId, MemberId};
 use kopuro_core::statement::{Kind, Statement};
 use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::{MemberTopic, RecordKey, ReplicaToken, TopicName};
+use kopuro_registry::view::View;
 use kopuro_telemetry::audit::AuditEvent;
 use kopuro_telemetry::metrics::{Direction, Stage};
+use tokio::time;
 
 use super::waiting::{Board, Expected, Outcome};
-use crate::inbox::{Received, Verified};
+use crate::inbox::{Held, Received, Verified};
 use crate::node::Node;
 use crate::watch;
 
@@ -37,6 +40,7 @@ pub(super) async fn follow(node: Arc<Node>, board: Arc<Board>, member: MemberId)
             board: Arc::clone(&board),
             target,
             chains: ChainWatch::default(),
+            held: Held::new(node.parts.settings.view_wait),
         };
         tokio::spawn(reader.run(tail));
     }
@@ -48,18 +52,27 @@ struct Reader {
     board: Arc<Board>,
     target: TopicPartition,
     chains: ChainWatch,
+    held: Held,
 }
 
 impl Reader {
     /// Reads for ever. A place that retention has removed is given up for the latest one: the outcomes between are of
     /// calls that nobody waits for any more.
     async fn run(mut self, mut tail: Box<dyn Tail>) {
+        let views = Arc::clone(&self.node.parts.views);
         let mut next = StartAt::Latest;
         loop {
-            match tail.next().await {
+            let next_record = tokio::select! {
+                stored = tail.next() => stored,
+                () = self.held.due(&views) => {
+                    self.read_held();
+                    continue;
+                }
+            };
+            match next_record {
                 Ok(stored) => {
                     next = StartAt::Offset(stored.position.offset + 1);
-                    self.read(&stored).await;
+                    self.read(stored);
                 }
                 Err(BrokerError::Closed) => return,
                 Err(error) => {
@@ -76,7 +89,7 @@ impl Reader {
         let broker = &self.node.parts.broker;
         let mut start = next;
         loop {
-            tokio::time::sleep(READ_AGAIN).await;
+            time::sleep(READ_AGAIN).await;
             match broker.tail(&self.target, start).await {
                 Ok(tail) => return Some(tail),
                 Err(BrokerError::Closed) => return None,
@@ -86,33 +99,60 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, stored: &StoredRecord) {
+    fn read(&mut self, stored: StoredRecord) {
         let metrics = &self.node.parts.metrics;
         metrics.broker_record(Direction::Fetched, stored.record.value.len());
         if ReplicaToken::of_reply_key(&stored.record.key) != Some(self.node.parts.replica.token) {
             return;
         }
         metrics.stage(Stage::Fetch, self.node.parts.clock.now().since(stored.append_time));
-        if let Err(reason) = self.take(stored).await {
-            self.refuse(reason);
+        match Received::decode(&stored.record.value) {
+            Ok(received) if self.held.holds(&received.signer()) => {
+                self.hold(stored, received.signer(), received.statement.view.size);
+            }
+            Ok(received) => self.believe(stored, received, true),
+            Err(reason) => self.refuse(reason),
         }
     }
 
-    async fn take(&mut self, stored: &StoredRecord) -> Result<(), Reason> {
+    /// Looks once more at the outcomes whose view is here, or did not come in time.
+    fn read_held(&mut self) {
+        let size = self.node.parts.views.current().stamp().size;
+        for stored in self.held.take_due(size, time::Instant::now()) {
+            match Received::decode(&stored.record.value) {
+                Ok(received) => self.believe(stored, received, false),
+                Err(reason) => self.refuse(reason),
+            }
+        }
+    }
+
+    /// Takes an outcome; or holds it, when its signer may be about to be known.
+    fn believe(&mut self, stored: StoredRecord, received: Received, may_wait: bool) {
+        let view = self.node.parts.views.current();
+        let (signer, named) = (received.signer(), received.statement.view.size);
+        match self.take(&stored, received, &view) {
+            Ok(()) => {}
+            Err(Reason::SignerUnknown) if may_wait && named > view.stamp().size => {
+                self.hold(stored, signer, named);
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    fn hold(&mut self, stored: StoredRecord, signer: KeyId, view_size: u64) {
+        if self.held.hold(stored, signer, view_size, time::Instant::now()).is_err() {
+            self.refuse(Reason::SignerUnknown);
+        }
+    }
+
+    fn take(&mut self, stored: &StoredRecord, received: Received, view: &View) -> Result<(), Reason> {
         let parts = &self.node.parts;
         let (started, now) = (Instant::now(), parts.clock.now());
-        let received = Received::decode(&stored.record.value)?;
         let exchange = received.statement.exchange;
         if !self.board.awaits(&exchange) {
-            return self.unawaited(received, now);
+            return self.unawaited(received, view, now);
         }
-        // The outcome may be signed with a key that this node is about to learn of.
-        let named = received.statement.view.size;
-        if parts.views.current().stamp().size < named {
-            parts.views.reaches(named, parts.settings.view_wait).await;
-        }
-        let view = parts.views.current();
-        let verified = received.verify(&view, now)?;
+        let verified = received.verify(view, now)?;
         parts.metrics.stage(Stage::Verify, started.elapsed());
         let Verified { statement, digest, signer, .. } = &verified;
         watch::continuity(parts, &self.target, self.chains.observe(*signer, &statement.link, *digest));
@@ -129,9 +169,9 @@ impl Reader {
 
     /// An outcome that nobody waits for: its call was answered, timed out, or hung up. Its place in the chain still counts,
     /// once its signature has verified.
-    fn unawaited(&mut self, received: Received, now: UnixMillis) -> Result<(), Reason> {
+    fn unawaited(&mut self, received: Received, view: &View, now: UnixMillis) -> Result<(), Reason> {
         let parts = &self.node.parts;
-        let Verified { statement, digest, signer, .. } = received.verify(&parts.views.current(), now)?;
+        let Verified { statement, digest, signer, .. } = received.verify(view, now)?;
         watch::continuity(parts, &self.target, self.chains.observe(signer, &statement.link, digest));
         tracing::debug!(exchange = %statement.exchange, "an outcome arrived that nobody waits for");
         Ok(())

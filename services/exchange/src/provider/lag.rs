@@ -20,7 +20,8 @@ pub(super) struct Followed {
     pub(super) finished: Arc<AtomicU64>,
 }
 
-/// Tells the lag of some partitions until it is dropped. It has its own task, since a broker that is slow to say where a
+/// Tells the lag of some partitions until it is dropped or another takes its place: while a membership is lost, the requests
+/// that nobody serves are told all the same. It has its own task, since a broker that is slow to say where a
 /// log ends must not hold up requests.
 pub(super) struct LagTeller(JoinHandle<()>);
 
@@ -42,11 +43,15 @@ async fn tell(provider: Arc<Provider>, group: String, partitions: Vec<Followed>)
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let mut lag = 0;
+        let mut lag = Some(0);
         for (followed, committed) in partitions.iter().zip(&mut committed) {
-            lag += lag_of(&provider, &group, followed, committed).await.unwrap_or(0);
+            let more = lag_of(&provider, &group, followed, committed).await;
+            lag = lag.zip(more).map(|(lag, more)| lag + more);
         }
-        provider.node.parts.metrics.set_broker_lag(&provider.subsystem, lag);
+        // What the broker does not say is not told as none.
+        if let Some(lag) = lag {
+            provider.node.parts.metrics.set_broker_lag(&provider.subsystem, lag);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Statements seen in one partition, so that a record delivered again is noticed.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use kopuro_core::digest::Digest;
 use kopuro_core::time::UnixMillis;
@@ -11,7 +11,7 @@ const SEEN_MAX: usize = 200_000;
 /// Statements by digest, until they have expired.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    digests: HashSet<Digest>,
+    digests: HashMap<Digest, UnixMillis>,
     expiries: BTreeSet<(UnixMillis, Digest)>,
 }
 
@@ -19,9 +19,10 @@ impl Seen {
     /// Notes a statement that cannot take effect after `until`. Says whether it is new.
     pub(super) fn note(&mut self, digest: Digest, until: UnixMillis, now: UnixMillis) -> bool {
         self.forget_expired(now);
-        if !self.digests.insert(digest) {
+        if self.digests.contains_key(&digest) {
             return false;
         }
+        self.digests.insert(digest, until);
         self.expiries.insert((until, digest));
         if self.digests.len() > SEEN_MAX {
             self.forget_first();
@@ -31,8 +32,8 @@ impl Seen {
 
     /// Forgets a statement, as if it had not been seen.
     pub(super) fn forget(&mut self, digest: &Digest) {
-        if self.digests.remove(digest) {
-            self.expiries.retain(|(_, known)| known != digest);
+        if let Some(until) = self.digests.remove(digest) {
+            self.expiries.remove(&(until, *digest));
         }
     }
 
@@ -64,5 +65,7 @@ mod tests {
             "an expired statement is refused by its expiry"
         );
         assert_eq!(seen.digests.len(), seen.expiries.len());
+        seen.forget(&digest);
+        assert!(seen.digests.is_empty() && seen.expiries.is_empty());
     }
 }

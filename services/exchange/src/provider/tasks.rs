@@ -27,11 +27,10 @@ pub(super) enum Report {
     Completed(EffectKey),
     /// A record is done.
     Finished(u64),
-    /// The view that a record's statement names is here, or did not come in time: the record is looked at once more.
-    Again(Box<StoredRecord>),
-    /// The seal of a statement did not open: its digest is as if it had never been seen, since who can alter a record can
-    /// put an altered one before the genuine one.
-    Forget(Digest),
+    /// The seal of a statement opened, or need not be.
+    Opened(Digest),
+    /// The seal of a statement did not open.
+    NotOpened(Digest),
     /// Something could not be recorded: the partition is read again from what is known to be done.
     Lost,
 }
@@ -46,9 +45,12 @@ pub(super) async fn serve(
 ) {
     let metrics = Arc::clone(&provider.node.parts.metrics);
     let _in_flight = metrics.in_flight(Role::Provider);
-    match provider.admit(verified).await {
-        Err((_, digest, refusal)) if is_unverified(refusal.reason) => {
-            report(&reports, Report::Forget(digest)).await;
+    let digest = verified.digest;
+    let admitted = provider.admit(verified).await;
+    let altered = admitted.as_ref().is_err_and(|(_, _, refusal)| is_unverified(refusal.reason));
+    report(&reports, if altered { Report::NotOpened(digest) } else { Report::Opened(digest) }).await;
+    match admitted {
+        Err((_, _, refusal)) if altered => {
             return put_aside(&provider, &reports, &stored, refusal.reason).await;
         }
         Err((statement, digest, refusal)) => provider.refuse(&statement, digest, &refusal).await,
@@ -58,23 +60,10 @@ pub(super) async fn serve(
         }
         Ok(Admitted::Repeatable(request)) => {
             let payload = provider.dispatch(&request, request.statement.expire_time).await;
-            let digest: Digest = request.digest;
             provider.answer(&request.statement, digest, digest, payload).await;
         }
     }
     report(&reports, Report::Finished(offset)).await;
-}
-
-/// Gives a record back to its worker when the view has `size` records, or has had its time to come.
-pub(super) async fn await_view(
-    provider: Arc<Provider>,
-    reports: mpsc::Sender<Report>,
-    stored: StoredRecord,
-    size: u64,
-) {
-    let parts = &provider.node.parts;
-    parts.views.reaches(size, parts.settings.view_wait).await;
-    report(&reports, Report::Again(Box::new(stored))).await;
 }
 
 /// Whether a refusal says that the record is not its sender's, which then gets no answer.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use kopuro_broker::{BrokerError, Record, StartAt, StoredRecord, Tail, TopicPartition, Watermarks};
 use kopuro_core::chain::ChainWatch;
+use kopuro_core::digest::Digest;
 use kopuro_core::effect::{Action, Arbiter, ClaimId, EffectRequest, MarkerFacts, Ticket};
 use kopuro_core::error::Reason;
 use kopuro_core::time::UnixMillis;
@@ -28,6 +29,7 @@ use super::outcomes::Recent;
 use super::request::Request;
 use super::seen::Seen;
 use super::tasks::Report;
+use crate::inbox::{Held, Verified};
 
 /// How long to wait before a partition that could not be claimed is claimed again.
 const CLAIM_AGAIN: Duration = Duration::from_millis(500);
@@ -69,7 +71,9 @@ pub(super) struct Worker {
     recent: Recent,
     reports: mpsc::Sender<Report>,
     inbox: Option<mpsc::Receiver<Report>>,
-    awaiting_view: usize,
+    held: Held,
+    /// What else came with the statements whose seals are being opened.
+    opening: HashMap<Digest, Vec<(Verified, StoredRecord)>>,
     lost: bool,
     stop: CancellationToken,
 }
@@ -101,7 +105,8 @@ impl Worker {
             recent: Recent::default(),
             reports,
             inbox: Some(inbox),
-            awaiting_view: 0,
+            held: Held::new(provider.node.parts.settings.view_wait),
+            opening: HashMap::new(),
             lost: false,
             stop,
             provider,
@@ -173,6 +178,7 @@ impl Worker {
         mut outcomes: Box<dyn Tail>,
     ) -> Result<WorkEnded, BrokerError> {
         let Some(mut inbox) = self.inbox.take() else { return Ok(WorkEnded::Finished) };
+        let views = Arc::clone(&self.provider.node.parts.views);
         let requests_max = self.provider.node.parts.settings.requests_max;
         let mut open = true;
         while open || self.offsets.len() > 0 {
@@ -186,6 +192,7 @@ impl Worker {
                     Some(record) => self.take_record(record),
                     None => open = false,
                 },
+                () = self.held.due(&views) => self.examine_held(),
                 () = tokio::time::sleep(tick) => self.arbiter.tick(self.now()),
             }
             if self.lost || !self.act(secret) {
@@ -207,8 +214,8 @@ impl Worker {
     fn take_report(&mut self, report: Report) {
         match report {
             Report::Finished(offset) => self.finish(offset),
-            Report::Again(stored) => self.examine_again(*stored),
-            Report::Forget(digest) => self.seen.forget(&digest),
+            Report::Opened(digest) => self.opened(&digest),
+            Report::NotOpened(digest) => self.not_opened(&digest),
             Report::Lost => self.lost = true,
             Report::Completed(key) => self.arbiter.completed(&key),
             Report::MarkerFailed(key) => self.arbiter.marker_failed(&key),

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::Request;
 use hyper::client::conn::http2::SendRequest;
 use kopuro_trust::certificate::VerifiedCertificate;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::task::JoinHandle;
 
 use super::connect::{Connected, connect};
 use super::outcome::{Outcome, answer, refused_unseen};
@@ -63,14 +64,16 @@ impl Pool {
             return Some(lent);
         }
         let failed_before = self.failed.load(Ordering::Acquire);
-        let _alone = self.connecting.lock().await;
+        let alone = Arc::clone(&self.connecting).lock_owned().await;
         if let Some(lent) = self.least_busy() {
             return Some(lent);
         }
-        if self.failed.load(Ordering::Acquire) != failed_before || !self.connect().await {
+        if self.failed.load(Ordering::Acquire) != failed_before {
             return None;
         }
-        self.least_busy()
+        // The attempt goes on when this call is given up meanwhile: others wait for it.
+        let connected = self.connect_apart(alone).await;
+        connected.is_ok_and(|connected| connected).then(|| self.least_busy()).flatten()
     }
 
     pub(super) fn open(&self) -> usize {
@@ -97,12 +100,17 @@ impl Pool {
     }
 
     fn grow(self: &Arc<Self>) {
-        let Ok(alone) = Arc::clone(&self.connecting).try_lock_owned() else { return };
+        if let Ok(alone) = Arc::clone(&self.connecting).try_lock_owned() {
+            self.connect_apart(alone);
+        }
+    }
+
+    fn connect_apart(self: &Arc<Self>, alone: OwnedMutexGuard<()>) -> JoinHandle<bool> {
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             let _alone = alone;
-            pool.connect().await;
-        });
+            pool.connect().await
+        })
     }
 
     async fn connect(&self) -> bool {

@@ -5,34 +5,21 @@ use std::time::Instant;
 
 use kopuro_broker::StoredRecord;
 use kopuro_core::bounds::OUTCOME_LIFE;
+use kopuro_core::digest::{Digest, KeyId};
 use kopuro_core::effect::EffectKey;
 use kopuro_core::error::Reason;
 use kopuro_core::statement::{Kind, Mode, Statement};
 use kopuro_core::time::UnixMillis;
 use kopuro_core::topic::RecordKey;
+use kopuro_registry::view::View;
 use kopuro_telemetry::metrics::{Direction, Stage};
+use tokio::time;
 use tracing::Instrument as _;
 
 use super::Worker;
 use crate::inbox::{Received, Verified};
 use crate::provider::tasks;
 use crate::watch;
-
-/// How many records may wait for a newer view at once. More of them at once come from somebody who makes them up.
-const AWAITING_VIEW_MAX: usize = 64;
-
-/// Why nothing of a record is believed.
-struct NotBelieved {
-    reason: Reason,
-    /// The size of the view that its statement names, when this node's is smaller.
-    newer_view: Option<u64>,
-}
-
-impl From<Reason> for NotBelieved {
-    fn from(reason: Reason) -> Self {
-        Self { reason, newer_view: None }
-    }
-}
 
 /// How late a request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +44,43 @@ impl Worker {
         self.examine(stored);
     }
 
-    /// Believes a record or puts it aside. One whose signer this node does not know, and whose statement names a newer view
-    /// of the registry, is looked at once more when that view is here, or has had its time to come.
+    /// Believes a record or puts it aside; or holds it, when its signer may be about to be known.
     fn examine(&mut self, stored: StoredRecord) {
-        match self.verify(&stored) {
-            Ok(verified) => self.take_verified(stored.position.offset, verified, stored),
-            Err(NotBelieved { reason: Reason::SignerUnknown, newer_view: Some(size) })
-                if self.awaiting_view < AWAITING_VIEW_MAX =>
-            {
-                self.awaiting_view += 1;
-                let (provider, reports) = (Arc::clone(&self.provider), self.reports.clone());
-                tokio::spawn(tasks::await_view(provider, reports, stored, size));
+        match Received::decode(&stored.record.value) {
+            Ok(received) if self.held.holds(&received.signer()) => {
+                self.hold(stored, received.signer(), received.statement.view.size);
             }
-            Err(NotBelieved { reason, .. }) => self.put_aside(stored, reason),
+            Ok(received) => self.believe(stored, received, true),
+            Err(reason) => self.put_aside(stored, reason),
         }
     }
 
-    /// Looks once more at a record for whose view there was time.
-    pub(super) fn examine_again(&mut self, stored: StoredRecord) {
-        self.awaiting_view -= 1;
-        match self.verify(&stored) {
-            Ok(verified) => self.take_verified(stored.position.offset, verified, stored),
-            Err(NotBelieved { reason, .. }) => self.put_aside(stored, reason),
+    /// Looks once more at the records whose view is here, or did not come in time.
+    pub(super) fn examine_held(&mut self) {
+        let size = self.provider.node.parts.views.current().stamp().size;
+        for stored in self.held.take_due(size, time::Instant::now()) {
+            match Received::decode(&stored.record.value) {
+                Ok(received) => self.believe(stored, received, false),
+                Err(reason) => self.put_aside(stored, reason),
+            }
+        }
+    }
+
+    fn believe(&mut self, stored: StoredRecord, received: Received, may_wait: bool) {
+        let view = self.provider.node.parts.views.current();
+        let (signer, named) = (received.signer(), received.statement.view.size);
+        match self.verify(&stored, received, &view) {
+            Ok(verified) => self.take_verified(verified, stored),
+            Err(Reason::SignerUnknown) if may_wait && named > view.stamp().size => {
+                self.hold(stored, signer, named);
+            }
+            Err(reason) => self.put_aside(stored, reason),
+        }
+    }
+
+    fn hold(&mut self, stored: StoredRecord, signer: KeyId, view_size: u64) {
+        if let Err(stored) = self.held.hold(stored, signer, view_size, time::Instant::now()) {
+            self.put_aside(stored, Reason::SignerUnknown);
         }
     }
 
@@ -88,14 +90,10 @@ impl Worker {
     }
 
     /// What can be said of a record before its content is opened. An error means that nothing of it is believed.
-    fn verify(&mut self, stored: &StoredRecord) -> Result<Verified, NotBelieved> {
+    fn verify(&mut self, stored: &StoredRecord, received: Received, view: &View) -> Result<Verified, Reason> {
         let parts = &self.provider.node.parts;
         let started = Instant::now();
-        let received = Received::decode(&stored.record.value)?;
-        let (view, named) = (parts.views.current(), received.statement.view.size);
-        let newer_view = (named > view.stamp().size).then_some(named);
-        let verified =
-            received.verify(&view, parts.clock.now()).map_err(|reason| NotBelieved { reason, newer_view })?;
+        let verified = received.verify(view, parts.clock.now())?;
         parts.metrics.stage(Stage::Verify, started.elapsed());
         let Verified { statement, digest, signer, .. } = &verified;
         self.check_place(statement, stored)?;
@@ -114,13 +112,18 @@ impl Worker {
         if here { Ok(()) } else { Err(Reason::StatementInvalid) }
     }
 
-    fn take_verified(&mut self, offset: u64, verified: Verified, stored: StoredRecord) {
-        let now = self.now();
+    fn take_verified(&mut self, verified: Verified, stored: StoredRecord) {
+        let (offset, digest, now) = (stored.position.offset, verified.digest, self.now());
+        if let Some(twins) = self.opening.get_mut(&digest) {
+            return twins.push((verified, stored));
+        }
         let settings = &self.provider.node.parts.settings;
         let Statement { create_time, expire_time, .. } = verified.statement;
         let skewed = create_time > now.plus(settings.skew)
             || expire_time.since(create_time) > settings.request_life_max + settings.skew;
-        if !self.seen.note(verified.digest, expire_time.plus(settings.skew), now) {
+        // No genuine statement is of use for longer, whatever it says.
+        let until = expire_time.min(now.plus(settings.skew + settings.request_life_max)).plus(settings.skew);
+        if !self.seen.note(digest, until, now) {
             return self.take_duplicate(offset, &verified);
         }
         let (provider, reports) = (Arc::clone(&self.provider), self.reports.clone());
@@ -129,6 +132,7 @@ impl Worker {
                 tokio::spawn(tasks::refuse(provider, reports, offset, verified, Reason::ClockSkew));
             }
             Lateness::InTime => {
+                self.opening.insert(digest, Vec::new());
                 let span = tasks::span_of(&verified.statement, &stored.record);
                 tokio::spawn(tasks::serve(provider, reports, offset, verified, stored).instrument(span));
             }
@@ -158,6 +162,22 @@ impl Worker {
             Lateness::Expired
         } else {
             Lateness::Forgotten
+        }
+    }
+
+    /// The seal of a statement opened: whatever else has come with the same statement is a repetition.
+    pub(super) fn opened(&mut self, digest: &Digest) {
+        for (verified, stored) in self.opening.remove(digest).unwrap_or_default() {
+            self.take_duplicate(stored.position.offset, &verified);
+        }
+    }
+
+    /// The seal of a record did not open. Its statement is as if it had never been seen, since who can alter a record can put
+    /// an altered one before the genuine one: the next record with the same statement has its turn.
+    pub(super) fn not_opened(&mut self, digest: &Digest) {
+        self.seen.forget(digest);
+        for (verified, stored) in self.opening.remove(digest).unwrap_or_default() {
+            self.take_verified(verified, stored);
         }
     }
 

@@ -28,6 +28,7 @@
 //! A reader behind the newest records of an embedded partition reads them from disk; 256 KiB per partition that is being read are kept
 //! in memory. A Kafka client holds at most 8 MiB of records that have not been asked for.
 
+pub mod durable;
 pub mod embedded;
 pub mod kafka;
 mod port;

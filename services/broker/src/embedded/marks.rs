@@ -5,11 +5,12 @@
 //! never ahead of a healthy log.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::codec::PartitionId;
+use crate::durable;
 
 const MAGIC: &[u8; 8] = b"KOPMARK1";
 const ENTRY_LEN: usize = 16;
@@ -42,12 +43,7 @@ impl MarkFile {
     /// # Errors
     /// An [`io::Error`]; the earlier marks then still stand.
     pub(super) fn write(&self, marks: &Marks) -> io::Result<()> {
-        let fresh = self.0.with_extension("tmp");
-        let mut file = File::create(&fresh)?;
-        file.write_all(&render(marks))?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.0)?;
-        self.0.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        durable::replace(&self.0, &render(marks))
     }
 }
 

@@ -6,6 +6,7 @@
 mod agencies;
 mod configuration;
 mod folder;
+mod making;
 mod ports;
 mod records;
 
@@ -14,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kopuro_broker::durable;
 use kopuro_core::id::Instance;
 use kopuro_core::time::UnixMillis;
 use kopuro_registry::anchor::{Anchor, AnchorError};
@@ -30,6 +32,7 @@ use crate::process::Process;
 
 pub use agencies::{AGENCIES, Agency, ContractSource, Right, System, rights};
 use folder::Folder;
+use making::Making;
 use records::Records;
 
 /// How long the keys and certificates of a development instance are valid.
@@ -41,6 +44,8 @@ const VALID_SINCE: Duration = Duration::from_secs(3600);
 const CONFIG: &str = "kopuro.toml";
 /// The name of the anchor there.
 const ANCHOR: &str = "anchor.toml";
+/// The name of the folder there that an instance fills while it runs.
+const DATA: &str = "data";
 
 /// Why a development instance could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,15 @@ pub enum DevelopmentError {
     /// A private file could not be written.
     #[error("a key could not be written")]
     Key(#[from] KeyFileError),
+    /// The folder of an instance cannot be used.
+    #[error("the folder {} cannot be used", .0.display())]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// Another process makes an instance in the folder.
+    #[error("another process makes an instance in {}: wait until it is made", .0.display())]
+    Making(PathBuf),
+    /// Something that no making left stands where an instance is to be made.
+    #[error("{} stands where an instance would be made: choose another folder, or move it away", .0.display())]
+    Occupied(PathBuf),
     /// A file or folder could not be read or written.
     #[error("a file could not be read or written")]
     Io(#[from] std::io::Error),
@@ -106,14 +120,52 @@ impl Development {
     /// # Errors
     /// [`DevelopmentError`] when there is one whose anchor cannot be read.
     pub fn find(folder: &Path) -> Result<Option<Self>, DevelopmentError> {
-        if !folder.join(CONFIG).is_file() {
-            return Ok(None);
-        }
-        let Anchor { instance, .. } = Anchor::parse(&fs::read_to_string(folder.join(ANCHOR))?)?;
-        Ok(Some(Self { folder: folder.to_owned(), instance }))
+        if folder.join(CONFIG).is_file() { Self::read(folder).map(Some) } else { Ok(None) }
     }
 
-    /// Makes the keys, certificates and founding records of an instance in `folder`, valid from `now` for a year.
+    fn read(folder: &Path) -> Result<Self, DevelopmentError> {
+        let Anchor { instance, .. } = Anchor::parse(&fs::read_to_string(folder.join(ANCHOR))?)?;
+        Ok(Self { folder: folder.to_owned(), instance })
+    }
+
+    /// Makes an instance in `folder` with its configuration, valid from `now` for a year, and takes up what an earlier
+    /// making left that was cut short: one that had made everything is brought to its end, with its own name and
+    /// options. Anything else that stands in the folder stays. Finds the instance that another process has just made.
+    ///
+    /// # Errors
+    /// [`DevelopmentError`]; nothing that exists is overwritten.
+    pub fn make(
+        folder: &Path,
+        instance: &Instance,
+        now: UnixMillis,
+        options: &Options,
+    ) -> Result<Self, DevelopmentError> {
+        let making = Making::begin(folder)?;
+        if let Some(made) = Self::open(folder)? {
+            return Ok(made);
+        }
+        if !making.is_whole() {
+            making.clear()?;
+            Self::create(making.stage(), instance, now)?.configure(options)?;
+        }
+        making.finish()?;
+        Self::read(folder)
+    }
+
+    /// As [`Self::find`], and clears away what a making may have left that was cut short at its very end.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn open(folder: &Path) -> Result<Option<Self>, DevelopmentError> {
+        let found = Self::find(folder)?;
+        if found.is_some() {
+            making::clear_stage(folder);
+        }
+        Ok(found)
+    }
+
+    /// Makes the keys, certificates and founding records of an instance in `folder`, valid from `now` for a year. They
+    /// are on disk when this returns.
     ///
     /// # Errors
     /// [`DevelopmentError`]; nothing that exists is overwritten.
@@ -125,16 +177,21 @@ impl Development {
             maker.agency(agency)?;
         }
         maker.contracts_and_rights(instance)?;
+        maker.folder.sync()?;
         Ok(Self { folder: folder.to_owned(), instance: instance.clone() })
     }
 
-    /// Writes the configuration of a process with every role, on ports of the loopback that the system chooses.
+    /// Writes the configuration of a process with every role, on ports of the loopback that the system chooses: whole or
+    /// not at all.
     ///
     /// # Errors
     /// [`DevelopmentError::Io`], also when there is one.
     pub fn configure(&self, options: &Options) -> Result<(), DevelopmentError> {
+        if self.config().try_exists()? {
+            return Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists).into());
+        }
         let text = configuration::write(&self.instance, options);
-        Ok(folder::write_new(&self.config(), text.as_bytes())?)
+        Ok(durable::replace(&self.config(), text.as_bytes())?)
     }
 
     /// Writes down the ports that the system chose for `process`, so that it is found there after its next start too.
@@ -146,7 +203,7 @@ impl Development {
         let text = fs::read_to_string(self.config())?;
         let kept = ports::keep(&text, |place| ports::of(process, place))?;
         if kept != text {
-            folder::replace(&self.config(), kept.as_bytes())?;
+            durable::replace(&self.config(), kept.as_bytes())?;
         }
         Ok(())
     }
@@ -213,7 +270,7 @@ impl Maker {
         validity: Validity,
     ) -> Result<Self, DevelopmentError> {
         let tls = Authority::create_root(&format!("{instance} development authority"), validity)?;
-        write_authority(&folder.sub("authority")?, "tls", &tls)?;
+        write_authority(&folder.sub("authority"), "tls", &tls)?;
         let authority = folder.key("authority", "authority", SignatureAlgorithm::EcdsaP256Sha256)?;
         let anchor = Anchor {
             instance: instance.clone(),
@@ -223,7 +280,7 @@ impl Maker {
         };
         folder.write(ANCHOR, anchor.to_toml().as_bytes())?;
         let records =
-            Records::new(instance.clone(), now, validity, signer(&authority), folder.sub("bootstrap")?);
+            Records::new(instance.clone(), now, validity, signer(&authority), folder.sub("bootstrap"));
         Ok(Self { folder, records, validity, tls })
     }
 

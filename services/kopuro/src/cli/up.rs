@@ -76,7 +76,7 @@ fn check(arguments: &DevelopmentArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn run_development(arguments: &DevelopmentArguments) -> anyhow::Result<ExitCode> {
-    let development = match Development::find(&arguments.data)? {
+    let development = match Development::open(&arguments.data)? {
         Some(development) => development,
         None => make(arguments).await?,
     };
@@ -100,9 +100,9 @@ async fn make(arguments: &DevelopmentArguments) -> anyhow::Result<Development> {
     if let Some(server) = kafka {
         refuse_taken(server, &instance).await?;
     }
-    let development = Development::create(data, &instance, SystemClock.now())?;
-    development.configure(&Options { kafka: kafka.clone(), operations: true, ..Options::default() })?;
-    say(format_args!("made the development instance {instance} in {}", data.display()));
+    let options = Options { kafka: kafka.clone(), operations: true, ..Options::default() };
+    let development = Development::make(data, &instance, SystemClock.now(), &options)?;
+    say(format_args!("made the development instance {} in {}", development.instance(), data.display()));
     Ok(development)
 }
 

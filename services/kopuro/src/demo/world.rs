@@ -40,8 +40,8 @@ impl World {
         let kafka = options.kafka.clone();
         // What it leaves on a cluster is of no use to the next one.
         let instance = if kafka.is_some() { passing_instance() } else { default_instance() };
-        let development = Development::create(&options.folder, &instance, SystemClock.now())?;
-        development.configure(&Options { kafka, operations: true, ..Options::default() })?;
+        let with = Options { kafka, operations: true, ..Options::default() };
+        let development = Development::make(&options.folder, &instance, SystemClock.now(), &with)?;
         screen.line("starting the agencies' systems");
         let (violations, mut config) = (Violations::default(), Config::load(&development.config())?);
         let systems = Systems::stand_in(&development, &mut config, &violations).await?;

@@ -2,8 +2,8 @@
 
 use kopuro_core::id::Instance;
 
-use super::Options;
 use super::agencies::{AGENCIES, Agency};
+use super::{DATA, Options};
 
 /// A port of the loopback that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -29,7 +29,7 @@ pub(super) fn write(instance: &Instance, options: &Options) -> String {
 
 fn broker(kafka: Option<&str>) -> String {
     match kafka {
-        None => "[broker.embedded]\nfolder = \"data/log\"\n\n".to_owned(),
+        None => format!("[broker.embedded]\nfolder = \"{DATA}/log\"\n\n"),
         Some(server) => format!(
             "[broker.kafka]\nbootstrap_servers = [\"{server}\"]\nreplication_factor = 1\nin_sync_replicas_min = 1\n\n"
         ),

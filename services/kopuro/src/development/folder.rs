@@ -1,9 +1,10 @@
 //! The folder of a development instance.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use kopuro_broker::durable::sync_folder;
 use kopuro_trust::key_file::{KeyFileError, write_secret};
 use kopuro_trust::pki::files::{write_issued, write_key};
 use kopuro_trust::pki::{Issued, NewKey};
@@ -11,22 +12,28 @@ use kopuro_trust::signing::SignatureAlgorithm;
 
 use super::DevelopmentError;
 
+/// The folders within it.
+pub(super) const PARTS: [&str; 6] = ["authority", "bootstrap", "gateways", "members", "registry", "systems"];
+
 /// Writes below one folder, and never over a file that is there.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn create(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        for part in ["authority", "bootstrap", "gateways", "members", "registry", "systems"] {
+        for part in PARTS {
             fs::create_dir_all(path.join(part))?;
         }
         Ok(Self(path.to_owned()))
     }
 
-    pub(super) fn sub(&self, part: &str) -> io::Result<PathBuf> {
-        let path = self.0.join(part);
-        fs::create_dir_all(&path)?;
-        Ok(path)
+    /// Waits until all its files are found after the loss of power.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        PARTS.iter().try_for_each(|part| sync_folder(&self.sub(part)))?;
+        sync_folder(&self.0)
+    }
+
+    pub(super) fn sub(&self, part: &str) -> PathBuf {
+        self.0.join(part)
     }
 
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -49,25 +56,19 @@ impl Folder {
     }
 
     pub(super) fn private_key(&self, part: &str, name: &str, key: &NewKey) -> Result<(), DevelopmentError> {
-        write_key(&self.sub(part)?, name, key)?;
+        write_key(&self.sub(part), name, key)?;
         Ok(())
     }
 
     pub(super) fn issued(&self, part: &str, name: &str, issued: &Issued) -> Result<(), DevelopmentError> {
-        write_issued(&self.sub(part)?, name, issued)?;
+        write_issued(&self.sub(part), name, issued)?;
         Ok(())
     }
 }
 
-/// Writes a file over the one that is there, whole or not at all.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, bytes)?;
-    fs::rename(beside, path)
-}
-
-/// Writes a file that must not exist.
+/// Writes a file that must not exist, and waits until it is on disk.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-    io::Write::write_all(&mut file, bytes)
+    file.write_all(bytes)?;
+    file.sync_all()
 }

@@ -3,11 +3,14 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::Instant;
 
 use kopuro::config::Config;
-use kopuro::development::{Development, passing_instance};
+use kopuro::development::{Development, Options, passing_instance};
 use kopuro::examples::PERSON;
+use kopuro_core::time::Clock as _;
 use kopuro_proto::examples::kg::civilregistry::v1 as civil;
+use kopuro_telemetry::clock::SystemClock;
 use kopuro_tests::prerequisite::{KAFKA, prerequisite};
 use prost::Message as _;
 use serde_json::Value;
@@ -21,6 +24,9 @@ use crate::probe::{GOOD_PIN, Probe, pension_request};
 use crate::wire::LIMIT;
 
 const PERSON_BY_PIN: &str = "/kg.civilregistry.v1.CivilRegistryService/GetPerson";
+
+/// How many files a first start has made, more from one kill to the next.
+const FILES_STEP: usize = 9;
 
 /// A started `kopuro up`, and what it writes for its user.
 struct Started {
@@ -64,6 +70,19 @@ impl Started {
         tokio::time::timeout(2 * LIMIT, shell).await.expect("the call ends in time").unwrap()
     }
 
+    /// Kills it, as the loss of power would, once this many files are in its folder. Says whether it still made them.
+    async fn killed_at(mut self, data: &Path, files: usize) -> bool {
+        let started = Instant::now();
+        let is_made = || data.join("kopuro.toml").exists();
+        while files_in(data) < files && !is_made() {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended before it had made {files} files");
+            assert!(started.elapsed() < UP_LIMIT, "it has not made {files} files");
+            tokio::task::yield_now().await;
+        }
+        self.child.kill().await.unwrap();
+        !is_made()
+    }
+
     async fn stop(self) {
         terminate(&self.child).await;
         assert_eq!(ended(self.child).await.code(), Some(0));
@@ -97,6 +116,33 @@ async fn a_first_start_can_be_called_at_once() {
     {
         refused(&data, &other, expected).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_killed_at_any_moment_is_taken_up_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    Development::make(&whole, &passing_instance(), SystemClock.now(), &Options::default()).unwrap();
+    let mut kills = 0;
+    for files in (0..=files_in(&whole)).step_by(FILES_STEP) {
+        let data = folder.path().join(files.to_string());
+        let start = || Started::new([OsStr::new("--no-examples"), "--data".as_ref(), data.as_os_str()]);
+        kills += usize::from(start().killed_at(&data, files).await);
+        let mut again = start();
+        again.says("is ready").await;
+        again.stop().await;
+        assert!(!data.join(".making").exists(), "what the first start left was not cleared away");
+    }
+    assert!(kills > 0, "no first start was cut short");
+    println!("{kills} first starts were cut short");
+}
+
+/// How many files stand in a folder and the folders within it.
+fn files_in(folder: &Path) -> usize {
+    let Ok(entries) = folder.read_dir() else { return 0 };
+    // A file may be moved on between its listing and a look at it.
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    paths.map(|path| if path.is_dir() { files_in(&path) } else { 1 }).sum()
 }
 
 /// A start that ends at once, and says why.

@@ -1,7 +1,9 @@
 //! The configuration file of a node: typed TOML, in which unknown keys are refused and all faults are told at once.
 
+mod agree;
 mod files;
 mod read;
+mod roles;
 mod section;
 
 use std::fmt;
@@ -9,13 +11,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kopuro_broker::KafkaSettings;
+use kopuro_rpc::unary::IntakeSettings;
 use serde::Deserialize;
 
 use files::NamedFile;
+pub use roles::Roles;
 use section::{Notes, Section};
 
 /// The most calls in flight of a gateway that names no number.
-const CALLS_MAX: usize = 1024;
+const CALLS: usize = 1024;
+/// The most calls in flight that a gateway may be told to take: what its intake lets in at once.
+const CALLS_MAX: usize = IntakeSettings::REQUESTS_MAX;
 
 /// What one process runs. Paths are relative to the file's folder.
 #[derive(Clone, Debug)]
@@ -81,7 +87,7 @@ pub struct GatewayConfig {
     pub members: Vec<MemberConfig>,
     /// The systems behind it that serve requests.
     pub systems: Vec<SystemConfig>,
-    /// The most calls in flight.
+    /// The most calls in flight. **Limits:** 1 to 2048.
     pub calls_max: usize,
 }
 
@@ -108,7 +114,7 @@ pub struct SystemConfig {
 /// Traces and logs.
 #[derive(Clone, Debug, Default)]
 pub struct TelemetryConfig {
-    /// An OTLP collector's gRPC endpoint; without one no traces are sent.
+    /// An OTLP collector's gRPC endpoint, `http://host:port`; without one no traces are sent.
     pub otlp_endpoint: Option<String>,
     /// How log lines are written.
     pub log_format: LogFormat,
@@ -139,33 +145,45 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Config {
-    /// Reads a file, and looks at every file that it names, without making or changing any. Paths come back absolute or
-    /// relative to the working folder.
+    /// Reads a file for a process that runs every role in it; see [`Self::load_for`].
+    ///
+    /// # Errors
+    /// As [`Self::load_for`].
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        Self::load_for(path, Roles::Every)
+    }
+
+    /// Reads a file for a process that runs these roles, and looks at every file that it names, without making or changing
+    /// any. Roles that the process does not run are checked and left out. Paths come back absolute or relative to the
+    /// working folder.
     ///
     /// # Errors
     /// [`Faults`]: all of them, each with its place, but that nothing more is told of a file that is not TOML.
-    pub fn load(path: &Path) -> Result<Self, Faults> {
+    pub fn load_for(path: &Path, roles: Roles) -> Result<Self, Faults> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Faults(vec![format!("{} cannot be read: {error}", path.display())]))?;
-        let (config, notes) = Self::read(&text, path.parent().unwrap_or(Path::new(".")))?;
-        let (mut faults, files) = notes.into_parts();
-        faults.extend(files.iter().filter_map(NamedFile::fault));
-        sound(config, faults)
+        let (config, notes) = Self::read(&text, path.parent().unwrap_or(Path::new(".")), roles)?;
+        if let Some(instance) = files::instance(&notes.files()) {
+            agree::members(&notes, &instance);
+        }
+        let files: Vec<_> = notes.files().iter().filter_map(NamedFile::fault).collect();
+        sound(config, [notes.into_faults(), files].concat())
     }
 
-    /// Reads a configuration without looking at the files that it names.
+    /// Reads a configuration of every role without looking at the files that it names.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// As [`Self::load_for`].
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        let (config, notes) = Self::read(text, Path::new(""))?;
-        sound(config, notes.into_parts().0)
+        let (config, notes) = Self::read(text, Path::new(""), Roles::Every)?;
+        sound(config, notes.into_faults())
     }
 
-    fn read(text: &str, folder: &Path) -> Result<(Option<Self>, Notes), Faults> {
+    fn read(text: &str, folder: &Path, roles: Roles) -> Result<(Option<Self>, Notes), Faults> {
         let table = text.parse().map_err(|error: toml::de::Error| Faults(vec![error.to_string()]))?;
         let notes = Notes::default();
-        let config = Section::root(table, folder, &notes, read::config);
+        let config = Section::root(table, folder, &notes, |root| read::config(root, roles));
+        agree::listeners(&notes);
         Ok((config, notes))
     }
 }

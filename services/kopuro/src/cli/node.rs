@@ -7,7 +7,7 @@ use kopuro_telemetry::trace::{self, SERVICE_FILTER, TraceGuard, TraceSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArguments, say};
-use crate::config::{Config, LogFormat, TelemetryConfig};
+use crate::config::{Config, LogFormat, Roles, TelemetryConfig};
 use crate::process::{Process, open_broker};
 
 #[derive(Debug, Args)]
@@ -19,14 +19,14 @@ pub(crate) struct RoleArguments {
 /// Runs the gateways of a configuration.
 pub(crate) async fn gateway(arguments: RoleArguments) -> anyhow::Result<ExitCode> {
     let ConfigArguments { config, check_config } = arguments.config;
-    let config = Config { registry: None, ..Config::load(&config)? };
+    let config = Config::load_for(&config, Roles::Gateways)?;
     run(config, check_config, "kopuro-gateway", async |_| Ok(())).await
 }
 
 /// Runs the registry service of a configuration.
 pub(crate) async fn registry(arguments: RoleArguments) -> anyhow::Result<ExitCode> {
     let ConfigArguments { config, check_config } = arguments.config;
-    let config = Config { gateways: Vec::new(), ..Config::load(&config)? };
+    let config = Config::load_for(&config, Roles::Registry)?;
     run(config, check_config, "kopuro-registry", async |_| Ok(())).await
 }
 

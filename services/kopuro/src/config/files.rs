@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use kopuro_core::id::Instance;
 use kopuro_gateway::trust_of;
 use kopuro_registry::anchor::Anchor;
 use kopuro_trust::key_file;
@@ -63,7 +64,7 @@ impl NamedFile {
 impl Kind {
     fn look_at(&self, path: &Path) -> Result<(), Fault> {
         match self {
-            Self::Anchor => drop(trust_of(&Anchor::parse(&std::fs::read_to_string(path)?)?)?),
+            Self::Anchor => drop(trust_of(&anchor(path)?)?),
             Self::Certificates => drop(tls::read_chain(path)?),
             Self::TransportKey { certificate } => transport_key(path, certificate.as_deref())?,
             Self::SigningKey => drop(Signer::from_pem_file(path)?),
@@ -76,6 +77,16 @@ impl Kind {
         }
         Ok(())
     }
+}
+
+/// The instance of the anchor among these files; `None` while it cannot be read, which is a fault of its own.
+pub(super) fn instance(files: &[NamedFile]) -> Option<Instance> {
+    let named = files.iter().find(|file| matches!(file.kind, Kind::Anchor))?;
+    anchor(&named.path).ok().map(|anchor| anchor.instance)
+}
+
+fn anchor(path: &Path) -> Result<Anchor, Fault> {
+    Ok(Anchor::parse(&std::fs::read_to_string(path)?)?)
 }
 
 /// A chain that cannot be read is a fault of its own, not of the key.

@@ -1,21 +1,20 @@
 //! The tables of a configuration, and what must hold of their values.
 
-use std::collections::HashMap;
-
 use kopuro_broker::{KafkaSettings, KafkaTls, SettingsFault};
-use kopuro_core::id::{MemberId, SubsystemId};
+use kopuro_core::id::SubsystemId;
 use kopuro_registry::record::is_label;
 use kopuro_rpc::channel::Endpoint;
 
+use super::agree;
 use super::files::Kind;
 use super::section::Section;
 use super::{
-    BrokerConfig, CALLS_MAX, Config, GatewayConfig, LogFormat, MemberConfig, RegistryConfig, SystemConfig,
-    TelemetryConfig,
+    BrokerConfig, CALLS, CALLS_MAX, Config, GatewayConfig, LogFormat, MemberConfig, RegistryConfig, Roles,
+    SystemConfig, TelemetryConfig,
 };
 
-/// Reads a configuration; `None`, or something that is not to be used, when a fault was noted.
-pub(super) fn config(root: &mut Section<'_>) -> Option<Config> {
+/// Reads a configuration for a process that runs `roles`; `None`, or something that is not to be used, when a fault was noted.
+pub(super) fn config(root: &mut Section<'_>, roles: Roles) -> Option<Config> {
     let anchor = root.file("anchor", Kind::Anchor);
     let broker = match root.section("broker", broker) {
         Some(broker) => broker,
@@ -26,34 +25,24 @@ pub(super) fn config(root: &mut Section<'_>) -> Option<Config> {
     };
     let registry = root.section("registry", registry);
     let gateways = root.sections("gateway", gateway);
-    if registry.is_none() && gateways.is_empty() {
-        root.fault("registry, gateway", "neither is there: the process would do nothing");
+    if let Some((keys, fault)) = roles.missing(registry.is_some(), !gateways.is_empty()) {
+        root.fault(keys, fault);
     }
-    told_apart(root, &gateways);
+    agree::told_apart(root, ("gateway", "id"), gateways.iter().map(|gateway| Some(&*gateway.as_ref()?.id)));
     let gateways = gateways.into_iter().collect::<Option<Vec<_>>>();
-    let telemetry = root.section("telemetry", telemetry).unwrap_or_default();
+    let telemetry = root.section("telemetry", |section| Some(telemetry(section)));
     let registry = match registry {
         Some(registry) => Some(registry?),
         None => None,
     };
-    Some(Config { anchor: anchor?, broker: broker?, registry, gateways: gateways?, telemetry })
-}
-
-/// Two gateways of one name would be one to the registry.
-fn told_apart(root: &Section<'_>, gateways: &[Option<GatewayConfig>]) {
-    let mut known = HashMap::new();
-    for (at, gateway) in gateways.iter().enumerate() {
-        let Some(gateway) = gateway else { continue };
-        if let Some(first) = known.insert(&gateway.id, at) {
-            root.fault(&format!("gateway[{at}].id"), format!("it is that of gateway[{first}]"));
-        }
-    }
+    let telemetry = telemetry.flatten().unwrap_or_default();
+    Some(roles.only(Config { anchor: anchor?, broker: broker?, registry, gateways: gateways?, telemetry }))
 }
 
 fn broker(section: &mut Section<'_>) -> Option<BrokerConfig> {
     let embedded = section.section("embedded", |embedded| embedded.file("folder", Kind::LogFolder));
     match (embedded, section.section("kafka", kafka)) {
-        (Some(folder), None) => Some(BrokerConfig::Embedded { folder: folder? }),
+        (Some(folder), None) => folder.map(|folder| BrokerConfig::Embedded { folder }),
         (None, Some(settings)) => settings.map(BrokerConfig::Kafka),
         (Some(_), Some(_)) => {
             section.fault("kafka", "there is one broker, embedded or Kafka");
@@ -91,7 +80,7 @@ fn kafka_tls(section: &mut Section<'_>) -> Option<KafkaTls> {
 }
 
 fn registry(section: &mut Section<'_>) -> Option<RegistryConfig> {
-    let listen = section.required("listen");
+    let listen = section.listener("listen");
     let certificate = section.file("certificate", Kind::Certificates);
     let key = section.file("key", Kind::TransportKey { certificate: certificate.clone() });
     let checkpoint_key = section.file("checkpoint_key", Kind::CheckpointKey);
@@ -110,7 +99,7 @@ fn registry(section: &mut Section<'_>) -> Option<RegistryConfig> {
 fn gateway(section: &mut Section<'_>) -> Option<GatewayConfig> {
     let id =
         section.text("id", |id| is_label(id).then_some(()).ok_or("it is not of a-z, 0-9 and -, 1 to 63"));
-    let (listen, operations) = (section.required("listen"), section.optional("operations"));
+    let (listen, operations) = (section.listener("listen"), section.optional_listener("operations"));
     let certificate = section.file("certificate", Kind::Certificates);
     let key = section.file("key", Kind::TransportKey { certificate: certificate.clone() });
     let signing_key = section.file("signing_key", Kind::SigningKey);
@@ -118,12 +107,12 @@ fn gateway(section: &mut Section<'_>) -> Option<GatewayConfig> {
     if members.is_empty() {
         section.fault("member", "a gateway speaks for at least one");
     }
+    agree::told_apart(section, ("member", "id"), members.iter().map(|member| Some(&*member.as_ref()?.id)));
     let systems = section.sections("system", system);
-    let mut calls_max = CALLS_MAX;
-    section.replace("calls_max", &mut calls_max);
-    if calls_max == 0 {
-        section.fault("calls_max", "it must be at least 1");
-    }
+    let subsystems = systems.iter().map(|system| Some(&*system.as_ref()?.subsystem));
+    agree::told_apart(section, ("system", "subsystem"), subsystems);
+    agree::spoken_for(section, &members, &systems);
+    let calls_max = calls_max(section);
     Some(GatewayConfig {
         id: id?,
         listen: listen?,
@@ -137,8 +126,17 @@ fn gateway(section: &mut Section<'_>) -> Option<GatewayConfig> {
     })
 }
 
+fn calls_max(section: &mut Section<'_>) -> usize {
+    let mut calls_max = CALLS;
+    section.replace("calls_max", &mut calls_max);
+    if !(1..=CALLS_MAX).contains(&calls_max) {
+        section.fault("calls_max", format!("it must be between 1 and {CALLS_MAX}"));
+    }
+    calls_max
+}
+
 fn member(section: &mut Section<'_>) -> Option<MemberConfig> {
-    let id = section.text("id", MemberId::parse);
+    let id = section.member("id");
     let secret = section.file("secret", Kind::Secret);
     let sealing_keys = section.file_list("sealing_keys", &Kind::SealingKey);
     Some(MemberConfig { id: id?, secret: secret?, sealing_keys: sealing_keys? })
@@ -152,11 +150,21 @@ fn system(section: &mut Section<'_>) -> Option<SystemConfig> {
 
 fn telemetry(section: &mut Section<'_>) -> TelemetryConfig {
     let otlp_endpoint: Option<String> = section.optional("otlp_endpoint");
-    let is_address = |text: &String| text.parse::<http::Uri>().is_ok_and(|uri| uri.scheme().is_some());
-    if otlp_endpoint.as_ref().is_some_and(|text| !is_address(text)) {
-        section.fault("otlp_endpoint", "it is not http://host:port or https://host:port");
+    if otlp_endpoint.as_ref().is_some_and(|text| !is_collector(text)) {
+        section.fault("otlp_endpoint", "it is not http://host:port: traces are sent without TLS");
     }
     let mut log_format = LogFormat::default();
     section.replace("log_format", &mut log_format);
     TelemetryConfig { otlp_endpoint, log_format }
+}
+
+/// Whether a text says where a collector is that can be spoken to: the exporter knows no TLS.
+fn is_collector(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let bare = uri.path_and_query().is_none_or(|path| path == "/");
+    let there = uri.authority().is_some_and(|authority| {
+        let named = !authority.host().is_empty() && !authority.as_str().contains('@');
+        named && authority.port_u16().is_some_and(|port| port != 0)
+    });
+    uri.scheme_str() == Some("http") && bare && there
 }

@@ -1,9 +1,11 @@
 //! Reading a table key by key. What is wrong is noted at its place and reading goes on, so that no fault hides another.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use kopuro_core::id::MemberId;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -14,6 +16,15 @@ use super::files::{Kind, NamedFile};
 pub(super) struct Notes {
     faults: RefCell<Vec<String>>,
     files: RefCell<Vec<NamedFile>>,
+    listeners: RefCell<Vec<Listed<SocketAddr>>>,
+    members: RefCell<Vec<Listed<MemberId>>>,
+}
+
+/// A value that must agree with others, with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Listed<T> {
+    pub(super) place: String,
+    pub(super) value: T,
 }
 
 impl Notes {
@@ -21,9 +32,24 @@ impl Notes {
         self.faults.borrow_mut().push(format!("{place}: {}", fault.to_string().trim_end()));
     }
 
-    /// The faults, and the files that were named.
-    pub(super) fn into_parts(self) -> (Vec<String>, Vec<NamedFile>) {
-        (self.faults.into_inner(), self.files.into_inner())
+    /// The files that were named.
+    pub(super) fn files(&self) -> Ref<'_, [NamedFile]> {
+        Ref::map(self.files.borrow(), Vec::as_slice)
+    }
+
+    /// The addresses that are listened on.
+    pub(super) fn listeners(&self) -> Ref<'_, [Listed<SocketAddr>]> {
+        Ref::map(self.listeners.borrow(), Vec::as_slice)
+    }
+
+    /// The members that gateways speak for.
+    pub(super) fn members(&self) -> Ref<'_, [Listed<MemberId>]> {
+        Ref::map(self.members.borrow(), Vec::as_slice)
+    }
+
+    /// The faults.
+    pub(super) fn into_faults(self) -> Vec<String> {
+        self.faults.into_inner()
     }
 }
 
@@ -56,10 +82,14 @@ impl<'a> Section<'a> {
 
     /// A value that must be there.
     pub(super) fn required<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        self.must_have(key);
+        self.optional(key)
+    }
+
+    fn must_have(&self, key: &str) {
         if !self.table.contains_key(key) {
             self.fault(key, "it is missing");
         }
-        self.optional(key)
     }
 
     /// A value that may be left out.
@@ -86,6 +116,28 @@ impl<'a> Section<'a> {
             self.fault(key, error);
         }
         Some(text)
+    }
+
+    /// A member that must be named.
+    pub(super) fn member(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key, MemberId::parse)?;
+        if let Ok(value) = MemberId::parse(&text) {
+            self.notes.members.borrow_mut().push(Listed { place: self.place_of(key), value });
+        }
+        Some(text)
+    }
+
+    /// An address to listen on, which may be left out.
+    pub(super) fn optional_listener(&mut self, key: &str) -> Option<SocketAddr> {
+        let value = self.optional(key)?;
+        self.notes.listeners.borrow_mut().push(Listed { place: self.place_of(key), value });
+        Some(value)
+    }
+
+    /// An address to listen on.
+    pub(super) fn listener(&mut self, key: &str) -> Option<SocketAddr> {
+        self.must_have(key);
+        self.optional_listener(key)
     }
 
     /// The path of a file that must be named.
@@ -116,10 +168,14 @@ impl<'a> Section<'a> {
         path
     }
 
-    /// A table within this one, if it is there, read by `read`.
-    pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'a>) -> T) -> Option<T> {
+    /// A table within this one, if it is there, read by `read`; one that could not be read is `None` within.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&mut Section<'a>) -> Option<T>,
+    ) -> Option<Option<T>> {
         let value = self.table.remove(key)?;
-        self.table_at(key, value).map(|section| section.read_by(read))
+        Some(self.table_at(key, value).and_then(|section| section.read_by(read)))
     }
 
     /// An array of tables within this one, each read by `read`; one that could not be read is `None`.

@@ -1,3 +1,4 @@
+mod agreement;
 mod named_files;
 
 use super::*;
@@ -37,7 +38,7 @@ fn faults_with(replacements: &[(&str, &str)]) -> Vec<String> {
 fn a_small_configuration_is_taken() {
     let config = Config::parse(SMALL).unwrap();
     let gateway = &config.gateways[0];
-    assert_eq!((gateway.members[0].id.as_str(), gateway.calls_max), ("KG/GOV/70000005", CALLS_MAX));
+    assert_eq!((gateway.members[0].id.as_str(), gateway.calls_max), ("KG/GOV/70000005", CALLS));
     assert_eq!(gateway.members[0].sealing_keys, [Path::new("sealing.key.pem")]);
     assert_eq!(config.telemetry.log_format, LogFormat::Text);
 }
@@ -89,6 +90,62 @@ fn tables_of_another_form_are_told() {
 }
 
 #[test]
+fn what_is_no_table_is_told_once() {
+    for (from, to, fault) in [
+        ("[broker.embedded]", "broker = 5\n[log]", "broker: it is not a table"),
+        ("[broker.embedded]", "broker.embedded = 5\n[log]", "broker.embedded: it is not a table"),
+        ("[broker.embedded]", "broker.kafka = 5\n[log]", "broker.kafka: it is not a table"),
+        ("[broker.embedded]", "telemetry = 5\n[broker.embedded]", "telemetry: it is not a table"),
+    ] {
+        let mut told = faults_with(&[(from, to)]);
+        told.retain(|fault| fault != "log: unknown key");
+        assert_eq!(told, [fault]);
+    }
+    let alone = "anchor = \"anchor.toml\"\nregistry = 5\n[broker.embedded]\nfolder = \"log\"";
+    assert_eq!(Config::parse(alone).unwrap_err().0, ["registry: it is not a table"]);
+}
+
+#[test]
+fn calls_in_flight_are_bounded() {
+    let with = |calls_max: &str| [("id = \"gw\"", format!("id = \"gw\"\ncalls_max = {calls_max}"))];
+    for calls_max in ["0", "2049", "9223372036854775807"] {
+        let [(from, to)] = with(calls_max);
+        let told = faults_with(&[(from, &to)]);
+        assert_eq!(told, ["gateway[0].calls_max: it must be between 1 and 2048"]);
+    }
+    let [(from, to)] = with("2048");
+    assert_eq!(Config::parse(&SMALL.replace(from, &to)).unwrap().gateways[0].calls_max, 2048);
+}
+
+#[test]
+fn a_collector_is_told_where_it_is() {
+    let with = |endpoint: &str| format!("{SMALL}\n[telemetry]\notlp_endpoint = \"{endpoint}\"\n");
+    for good in ["http://127.0.0.1:4317", "http://collector.example:4317/", "http://[::1]:4317"] {
+        assert!(Config::parse(&with(good)).is_ok(), "{good}");
+    }
+    for bad in [
+        "ftp://x:1",
+        "https://127.0.0.1:4317",
+        "http://",
+        "http:///v1/traces",
+        "http://:4317",
+        "http://x",
+        "http://x:0",
+        "http://x:4317/v1/traces",
+        "http://me@x:4317",
+        "x:4317",
+        "",
+    ] {
+        let told = Config::parse(&with(bad)).unwrap_err().0;
+        assert_eq!(
+            told,
+            ["telemetry.otlp_endpoint: it is not http://host:port: traces are sent without TLS"],
+            "{bad}"
+        );
+    }
+}
+
+#[test]
 fn every_fault_of_a_kafka_cluster_is_told() {
     let kafka = "[broker.kafka]\nbootstrap_servers = 1\nin_sync_replicas_min = 0\nrequest_timeout_ms = \"5\"\n\
                  [broker.kafka.tls]\nca = \"ca.pem\"\nserver = \"a\"";
@@ -102,13 +159,6 @@ fn every_fault_of_a_kafka_cluster_is_told() {
         "broker.kafka: in_sync_replicas_min must be between 1 and replication_factor",
     ];
     assert_eq!(told, expected);
-}
-
-#[test]
-fn two_gateways_are_told_apart() {
-    let (head, gateway) = SMALL.split_at(SMALL.find("[[gateway]]").unwrap());
-    let told = Config::parse(&format!("{head}{gateway}{gateway}")).unwrap_err().0;
-    assert_eq!(told, ["gateway[1].id: it is that of gateway[0]"]);
 }
 
 #[test]

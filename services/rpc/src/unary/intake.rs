@@ -21,9 +21,14 @@ pub struct IntakeSettings {
     pub bytes_max: usize,
 }
 
+impl IntakeSettings {
+    /// The most requests in work of a node that is told nothing else.
+    pub const REQUESTS_MAX: usize = 2048;
+}
+
 impl Default for IntakeSettings {
     fn default() -> Self {
-        Self { requests_max: 2048, bytes_max: 256 << 20 }
+        Self { requests_max: Self::REQUESTS_MAX, bytes_max: 256 << 20 }
     }
 }
 

@@ -83,6 +83,16 @@ fn every_file_that_cannot_be_used_is_told() {
 }
 
 #[test]
+fn a_member_of_another_instance_is_told() {
+    let instance = Instance::new();
+    let text = fs::read_to_string(instance.at("kopuro.toml")).unwrap();
+    fs::write(instance.at("kopuro.toml"), text.replace("KG/GOV/70000011", "RU/GOV/70000011")).unwrap();
+    let told = instance.faults();
+    let fault = "gateway[2].member[0].id: RU/GOV/70000011 is not of the anchor's instance, KG";
+    assert_eq!(told, [fault], "{told:#?}");
+}
+
+#[test]
 fn files_and_values_are_told_together() {
     let instance = Instance::new();
     fs::remove_file(instance.at("anchor.toml")).unwrap();

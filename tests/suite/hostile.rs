@@ -20,6 +20,8 @@ use crate::bus::{
     Bus, CountingDispatcher, PENSIONS, PORTAL, VIOLATIONS, again, payment_call, pension_call, subsystem,
 };
 
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// What becomes of a record that is appended: the records that are stored in its place.
 type Script = Box<dyn FnMut(Record) -> Vec<Record> + Send>;
 
@@ -261,6 +263,31 @@ fn flipped(record: &Record, bit: usize) -> Record {
     let mut value = record.value.to_vec();
     value[bit / 8] ^= 1 << (bit % 8);
     Record { value: Bytes::from(value), ..record.clone() }
+}
+
+/// Each partition has its own markers: a copy in another one would meet none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_copied_to_another_partition_has_no_second_effect() {
+    let stage = Stage::set(VIOLATIONS).await;
+    let (taken, captured) = std::sync::mpsc::channel();
+    stage.hostile.script(call_topic(VIOLATIONS), move |record| {
+        taken.send(record.clone()).unwrap();
+        vec![record]
+    });
+    let answer = stage.portal.call(payment_call(&stage.bus)).await.unwrap();
+    assert!(is_message(&answer.payload));
+    let record = captured.recv().unwrap();
+    let dead = TopicName::of_member(MemberTopic::DeadLetter, &subsystem(VIOLATIONS).member());
+    for partition in (0..3).filter(|partition| *partition != partition_of(&record)) {
+        let target = TopicPartition { topic: call_topic(VIOLATIONS), partition };
+        stage.bus.broker.append(&target, record.clone()).await.unwrap();
+        let aside = TopicPartition { topic: dead.clone(), partition };
+        let mut aside = stage.bus.broker.tail(&aside, StartAt::Earliest).await.unwrap();
+        tokio::time::timeout(LIMIT, aside.next()).await.expect("the copy is not put aside").unwrap();
+    }
+    stage.provider.drain(LIMIT).await;
+    assert_eq!(stage.dispatched(), 1);
+    assert_eq!(stage.bus.audit.of(Reason::StatementInvalid).len(), 2);
 }
 
 fn partition_of(record: &Record) -> u32 {

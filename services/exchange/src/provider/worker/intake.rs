@@ -101,14 +101,17 @@ impl Worker {
         Ok(verified)
     }
 
+    /// A statement counts only where it was meant to be: in another partition, a copy of it would be arbitrated anew.
     fn check_place(&self, statement: &Statement, stored: &StoredRecord) -> Result<(), Reason> {
         let Statement { kind, mode, sender, recipient, request, ordering_key, .. } = statement;
+        let partitions = self.provider.node.parts.views.current().partitions(&recipient.member());
         let ordering_key = ordering_key.as_ref().map_or([].as_slice(), |digest| digest.as_bytes());
         let key = RecordKey::of_request(sender, ordering_key, request);
         let here = *recipient == self.provider.subsystem
             && *mode == Mode::Call
             && matches!(kind, Kind::Request { .. })
-            && key.as_bytes() == &stored.record.key[..];
+            && key.as_bytes() == &stored.record.key[..]
+            && partitions.map(|partitions| key.partition(partitions)) == Some(stored.position.partition);
         if here { Ok(()) } else { Err(Reason::StatementInvalid) }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use kopuro_broker::{
-    Appending, Broker, BrokerError, Position, Record, StartAt, Subscription, Tail, TopicPartition,
-    TopicSettings, Watermarks,
+    AppendError, Appending, Broker, BrokerError, Position, Record, StartAt, Subscription, Tail,
+    TopicPartition, TopicSettings, Watermarks,
 };
 use kopuro_core::content::Payload;
 use kopuro_core::error::Reason;
@@ -29,11 +29,17 @@ type Script = Box<dyn FnMut(Record) -> Vec<Record> + Send>;
 pub(crate) struct Hostile {
     inner: Arc<dyn Broker>,
     scripts: Mutex<Vec<(TopicName, Script)>>,
+    refused: Mutex<Option<TopicName>>,
 }
 
 impl Hostile {
-    fn wrap(inner: Arc<dyn Broker>) -> Arc<Self> {
-        Arc::new(Self { inner, scripts: Mutex::default() })
+    pub(crate) fn wrap(inner: Arc<dyn Broker>) -> Arc<Self> {
+        Arc::new(Self { inner, scripts: Mutex::default(), refused: Mutex::default() })
+    }
+
+    /// Takes no more appends to a topic, or to none.
+    pub(crate) fn refuse(&self, topic: Option<TopicName>) {
+        *self.refused.lock().unwrap() = topic;
     }
 
     fn script(&self, topic: TopicName, script: impl FnMut(Record) -> Vec<Record> + Send + 'static) {
@@ -62,6 +68,10 @@ impl Broker for Hostile {
     }
 
     fn append(&self, target: &TopicPartition, record: Record) -> Appending {
+        if self.refused.lock().unwrap().as_ref() == Some(&target.topic) {
+            let refused = BrokerError::Unavailable("refused by the test".into());
+            return Appending::new(async { Err(AppendError::NotAppended(refused)) });
+        }
         let stored = self.stored(target, record);
         let appending: Vec<_> = stored.into_iter().map(|record| self.inner.append(target, record)).collect();
         let partition = target.partition;

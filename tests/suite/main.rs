@@ -5,6 +5,7 @@
 mod bus;
 mod call;
 mod command;
+mod dead_letters;
 mod demo;
 mod edge;
 mod evidence;

@@ -7,7 +7,7 @@ use kopuro_core::id::Instance;
 use kopuro_core::topic::{InstanceTopic, TopicName};
 use kopuro_telemetry::audit::{AuditEvent, AuditSink};
 use kopuro_telemetry::metrics::{Alarm, Metrics};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events queued and not yet appended.
 const QUEUE_LEN: usize = 4096;
@@ -16,6 +16,8 @@ const QUEUE_LEN: usize = 4096;
 pub struct BrokerAudit {
     queue: mpsc::Sender<AuditEvent>,
     metrics: Arc<Metrics>,
+    /// Events whose fate is not known yet.
+    unsettled: Arc<watch::Sender<usize>>,
 }
 
 impl BrokerAudit {
@@ -24,8 +26,15 @@ impl BrokerAudit {
         let (queue, events) = mpsc::channel(QUEUE_LEN);
         let topic = TopicName::of_instance(InstanceTopic::Audit, instance);
         let target = TopicPartition { topic, partition: 0 };
-        tokio::spawn(append(broker, target, events, Arc::clone(&metrics)));
-        Arc::new(Self { queue, metrics })
+        let unsettled = Arc::new(watch::Sender::new(0));
+        tokio::spawn(append(broker, target, events, Arc::clone(&metrics), Arc::clone(&unsettled)));
+        Arc::new(Self { queue, metrics, unsettled })
+    }
+
+    /// Waits until every event taken so far is durable or lost; those that were lost have raised an alarm.
+    pub async fn settled(&self) {
+        let waited = self.unsettled.subscribe().wait_for(|count| *count == 0).await.map(drop);
+        waited.expect("this value holds the sender");
     }
 }
 
@@ -41,8 +50,10 @@ impl AuditSink for BrokerAudit {
             detail = event.detail,
             "audit"
         );
+        self.unsettled.send_modify(|count| *count += 1);
         if self.queue.try_send(event).is_err() {
             self.metrics.alarm(Alarm::AuditLost);
+            self.unsettled.send_modify(|count| *count -= 1);
         }
     }
 }
@@ -52,15 +63,17 @@ async fn append(
     target: TopicPartition,
     mut events: mpsc::Receiver<AuditEvent>,
     metrics: Arc<Metrics>,
+    unsettled: Arc<watch::Sender<usize>>,
 ) {
     while let Some(event) = events.recv().await {
         let record = Record { value: event.to_json().into_bytes().into(), ..Record::default() };
         let appending = broker.append(&target, record);
-        let metrics = Arc::clone(&metrics);
+        let (metrics, unsettled) = (Arc::clone(&metrics), Arc::clone(&unsettled));
         tokio::spawn(async move {
             if appending.await.is_err() {
                 metrics.alarm(Alarm::AuditLost);
             }
+            unsettled.send_modify(|count| *count -= 1);
         });
     }
 }

@@ -1,43 +1,18 @@
-//! Records that cannot be processed are put aside with their reason, so that none blocks its partition and none is lost.
+//! Dead letters: records that cannot be processed are put aside with their reason, so that none blocks its partition and
+//! none is lost, and are resolved by a person.
+//!
+//! A member's dead-letter topic has the partitions of its call topics. A letter stands in the partition of its record, and
+//! so do its resolutions: nothing in the topic is ever changed. Every entry carries a MAC under the member's secret, over
+//! its topic-partition too, so that the broker can neither make one nor move one; what it withholds is not seen.
 
-use kopuro_broker::{Record, StoredRecord, TopicPartition};
-use kopuro_core::error::Reason;
-use kopuro_core::id::SubsystemId;
-use kopuro_core::topic::{MemberTopic, TopicName};
-use kopuro_telemetry::audit::AuditEvent;
+mod desk;
+mod entry;
+mod letter;
+mod listing;
+mod put_aside;
 
-use crate::node::Node;
-
-/// Appends a record, as it was found, to the member's dead-letter topic. Headers tell the reason and where it stood. Says
-/// whether it is durable there: if not, the record is not done with.
-pub(crate) async fn put_aside(
-    node: &Node,
-    subsystem: &SubsystemId,
-    stored: &StoredRecord,
-    reason: Reason,
-) -> bool {
-    let parts = &node.parts;
-    parts.metrics.dead_letter(reason);
-    let position = stored.position;
-    parts.audit.record(AuditEvent {
-        detail: format!("record {}/{} was put aside", position.partition, position.offset),
-        provider: Some(subsystem.clone()),
-        ..AuditEvent::new(parts.clock.now(), reason)
-    });
-    let topic = TopicName::of_member(MemberTopic::DeadLetter, &subsystem.member());
-    let target = TopicPartition { topic, partition: position.partition };
-    let header = |name: &str, value: String| (name.to_owned(), value.into_bytes().into());
-    let headers = vec![
-        header("kopuro-reason", reason.name().to_owned()),
-        header("kopuro-subsystem", subsystem.to_string()),
-        header("kopuro-offset", position.offset.to_string()),
-    ];
-    let record = Record { headers, ..stored.record.clone() };
-    match parts.broker.append(&target, record).await {
-        Ok(_) => true,
-        Err(error) => {
-            tracing::error!(%target, %error, offset = position.offset, "a record could not be put aside");
-            false
-        }
-    }
-}
+pub use desk::{Because, DeadLetters, Examined, NotDone};
+pub(crate) use letter::ENTRY_LEN_MAX;
+pub use letter::{Action, Cut, Letter, LetterId, Origin, Resolution};
+pub use listing::{Listed, Listing, State, Summary};
+pub(crate) use put_aside::put_aside;

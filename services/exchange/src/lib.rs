@@ -6,7 +6,7 @@
 
 pub mod audit;
 mod consumer;
-mod dead_letter;
+pub mod dead_letter;
 pub mod dispatch;
 mod engine;
 mod failure;

@@ -7,12 +7,13 @@ use kopuro_core::error::Reason;
 use kopuro_core::id::MemberId;
 use kopuro_core::record::RECORD_LEN_MAX;
 use kopuro_core::time::Clock;
-use kopuro_core::topic::TopicName;
+use kopuro_core::topic::{MemberTopic, TopicName};
 use kopuro_registry::contracts::Contracts;
 use kopuro_registry::views::Views;
 use kopuro_telemetry::audit::AuditSink;
 use kopuro_telemetry::metrics::Metrics;
 
+use crate::dead_letter::ENTRY_LEN_MAX;
 use crate::outbox::Outbox;
 use crate::replica::Replica;
 use crate::settings::ExchangeSettings;
@@ -54,18 +55,35 @@ impl Node {
         Arc::new(Self { parts, outbox })
     }
 
-    /// Makes sure that a topic of `member` exists, and says how many partitions it has.
+    /// Makes sure that a topic of `member` exists, for records of statements or what is as large, and says how many
+    /// partitions it has.
     pub(crate) async fn ensure_topic(
         &self,
         topic: &TopicName,
         member: &MemberId,
+    ) -> Result<u32, EnsureError> {
+        self.ensure(topic, member, RECORD_LEN_MAX).await
+    }
+
+    /// Makes sure that `member`'s dead-letter topic exists. It takes more than the topics that records are put aside from,
+    /// since a letter says more than its record.
+    pub(crate) async fn ensure_dead_letters(&self, member: &MemberId) -> Result<(), EnsureError> {
+        let topic = TopicName::of_member(MemberTopic::DeadLetter, member);
+        self.ensure(&topic, member, ENTRY_LEN_MAX).await.map(drop)
+    }
+
+    async fn ensure(
+        &self,
+        topic: &TopicName,
+        member: &MemberId,
+        record_len_max: usize,
     ) -> Result<u32, EnsureError> {
         let partitions = self.parts.views.current().partitions(member);
         let partitions = partitions.ok_or(EnsureError::Unknown(Reason::MemberSuspended))?;
         let settings = TopicSettings {
             partitions,
             retention: Some(RETENTION),
-            record_bytes_max: u32::try_from(RECORD_LEN_MAX).unwrap_or(u32::MAX),
+            record_bytes_max: u32::try_from(record_len_max).unwrap_or(u32::MAX),
         };
         self.parts.broker.ensure_topic(topic, &settings).await?;
         Ok(partitions)

@@ -83,11 +83,11 @@ impl Serving {
     ) -> Result<Self, EnsureError> {
         let member = subsystem.member();
         let topic = TopicName::of_subsystem(SubsystemTopic::Call, &subsystem);
-        let member_topics = [MemberTopic::Marker, MemberTopic::Outcome, MemberTopic::DeadLetter];
         node.ensure_topic(&topic, &member).await?;
-        for kind in member_topics {
+        for kind in [MemberTopic::Marker, MemberTopic::Outcome] {
             node.ensure_topic(&TopicName::of_member(kind, &member), &member).await?;
         }
+        node.ensure_dead_letters(&member).await?;
         let group = Group { name: format!("provide.{topic}"), topic };
         let subscription = group.join(&node).await?;
         let (stop, (announce, progress)) = (CancellationToken::new(), watch::channel(Restored::default()));

@@ -103,6 +103,8 @@ label_values! {
         RegistryStale "registry_stale"
         /// An audit event could not be kept.
         AuditLost "audit_lost"
+        /// A record that cannot be processed could not be put aside.
+        DeadLetterUnkept "dead_letter_unkept"
     }
 }
 
@@ -111,7 +113,7 @@ impl Alarm {
     pub(super) const fn is_of_process(self) -> bool {
         match self {
             Self::RegistryRecord | Self::RegistryFork | Self::RegistryStale | Self::AuditLost => true,
-            Self::ChainGap | Self::ChainLate | Self::ChainForked => false,
+            Self::ChainGap | Self::ChainLate | Self::ChainForked | Self::DeadLetterUnkept => false,
         }
     }
 }

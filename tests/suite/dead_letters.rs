@@ -1,6 +1,7 @@
 //! Dead letters: what cannot be processed delays nobody, is kept as it was found, and has its effect once when it is
 //! replayed after the cause is gone.
 
+mod command;
 mod poison;
 
 use std::sync::Arc;

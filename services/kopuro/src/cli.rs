@@ -1,6 +1,8 @@
 //! The command line.
 
 mod call;
+mod columns;
+mod dead_letters;
 mod demo;
 mod node;
 mod pki;
@@ -38,6 +40,8 @@ enum Command {
     Gateway(node::RoleArguments),
     /// Run the registry service, and add signed records to it.
     Registry(registry::RegistryArguments),
+    /// List, show, replay and discard the records that a gateway could not process.
+    DeadLetters(dead_letters::DeadLettersArguments),
     /// Make keys and certificates for development.
     Pki(pki::PkiArguments),
     /// Call a method through a gateway: JSON in, JSON out.
@@ -62,6 +66,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Up(arguments) => up::run(arguments).await,
         Command::Gateway(arguments) => node::gateway(arguments).await,
         Command::Registry(arguments) => registry::run(arguments).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Pki(arguments) => pki::run(&arguments),
         Command::Call(arguments) => call::run(arguments).await,
     };

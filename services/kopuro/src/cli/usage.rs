@@ -10,8 +10,18 @@ pub(super) fn require(missing: &[&str]) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    let message = format!("these options are missing: {}\n", missing.join(", "));
-    Err(Error::raw(ErrorKind::MissingRequiredArgument, message))
+    Err(self::missing(missing))
+}
+
+/// What a command lacks.
+pub(super) fn missing(options: &[&str]) -> Error {
+    let message = format!("these options are missing: {}\n", options.join(", "));
+    Error::raw(ErrorKind::MissingRequiredArgument, message)
+}
+
+/// What does not add up to a command.
+pub(super) fn fault(told: &str) -> Error {
+    Error::raw(ErrorKind::MissingRequiredArgument, format!("{told}\n"))
 }
 
 /// A span of time as people write it: `500ms`, `2s`, `1m`, `1h`; a number alone counts seconds.

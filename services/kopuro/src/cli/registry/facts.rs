@@ -1,13 +1,11 @@
 //! What a record says, for people: its kind, its state, and the facts that matter.
 
-use kopuro_core::time::UnixMillis;
 use kopuro_registry::record::{
     AccessRight, Contract, Gateway, Group, Key, KeyPurpose, KeyState, Member, PackageOwnership, Resource,
     ResourceState, Subsystem,
 };
 
-/// Stands for a fact that a record does not have.
-pub(super) const NONE: &str = "-";
+use crate::cli::columns::{NONE, optional, time};
 
 /// The facts of a resource. Two resources of one kind have the same names of facts, in the same order.
 #[derive(Debug)]
@@ -138,15 +136,6 @@ fn key_purpose(purpose: KeyPurpose) -> &'static str {
         KeyPurpose::Attestation => "attestation",
         KeyPurpose::Authority => "authority",
     }
-}
-
-/// A time as RFC 3339 writes it.
-pub(super) fn time(at: UnixMillis) -> String {
-    at.to_proto().to_string()
-}
-
-fn optional(value: Option<impl ToString>) -> String {
-    value.map_or(NONE.to_owned(), |value| value.to_string())
 }
 
 fn list(values: &[impl ToString]) -> String {

@@ -6,8 +6,9 @@ use kopuro_core::time::UnixMillis;
 use kopuro_registry::record::{Change, Entry};
 use serde_json::{Map, Value, json};
 
-use super::facts::{Facts, NONE, time};
+use super::facts::Facts;
 use super::log::Log;
+use crate::cli::columns::{NONE, aligned, time};
 use crate::cli::say;
 use crate::client::Client;
 
@@ -31,7 +32,8 @@ pub(crate) async fn list(client: &Client, options: ListOptions) -> anyhow::Resul
     if options.json {
         say(format_args!("{:#}", rows.iter().map(Row::to_json).collect::<Value>()));
     } else {
-        aligned(&rows).iter().for_each(say);
+        let cells: Vec<_> = rows.iter().map(Row::columns).collect();
+        aligned(HEADINGS, &cells).iter().for_each(say);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -107,17 +109,4 @@ impl Row {
             "create_time": create_time, "replaced_by": replaced_by, "facts": facts,
         })
     }
-}
-
-/// The rows under their headings, each column as wide as its widest cell.
-fn aligned(rows: &[Row]) -> Vec<String> {
-    let cells: Vec<[String; 5]> =
-        std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(Row::columns)).collect();
-    let width = |at: usize| cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let [revisions, kinds, states, names] = [0, 1, 2, 3].map(width);
-    let line = |[revision, kind, state, name, facts]: &[String; 5]| {
-        let line = format!("{revision:>revisions$}  {kind:kinds$}  {state:states$}  {name:names$}  {facts}");
-        line.trim_end().to_owned()
-    };
-    cells.iter().map(line).collect()
 }

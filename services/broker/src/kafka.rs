@@ -10,7 +10,8 @@
 //! **Limits.** A topic that is deleted and made again under a running process is noticed only when an acknowledged
 //! offset does not rise (the partition then takes no more appends), since librdkafka does not show topic ids here; a
 //! tail of it may skip records unnoticed. Topics are never to be made anew under the same name. A process that has not itself asked for a topic to be made does not know its `record_bytes_max`, and
-//! refuses only what Kafka refuses, which is a little more than that.
+//! refuses only what Kafka refuses, which is a little more than that. A header whose name is not UTF-8 is left out of the
+//! records that are read.
 
 mod context;
 mod control;

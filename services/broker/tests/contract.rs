@@ -13,6 +13,7 @@ mod contract {
     mod grouping;
     mod kafka_only;
     mod model;
+    mod raw_produce;
     mod suite;
     mod tailing;
     mod topics;

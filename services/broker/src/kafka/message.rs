@@ -1,10 +1,12 @@
 //! Records between the port and librdkafka.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use kopuro_core::time::UnixMillis;
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders};
 
 use crate::port::{BrokerError, Position, Record, StoredRecord};
 
@@ -50,8 +52,15 @@ pub(super) fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
 }
 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
-    headers.map(|header| (header.key.to_owned(), bytes(header.value))).collect()
+    let Some(headers) = message.headers() else { return Vec::new() };
+    (0..headers.count()).filter_map(|at| header(headers, at)).collect()
+}
+
+/// The header at an index. One whose name is not UTF-8 is left out: rdkafka meets it with a panic (tried), and who can
+/// write to a topic must not end its readers.
+fn header(headers: &BorrowedHeaders, at: usize) -> Option<(String, Bytes)> {
+    let read = catch_unwind(AssertUnwindSafe(|| headers.try_get(at))).ok()??;
+    Some((read.key.to_owned(), bytes(read.value)))
 }
 
 fn bytes(part: Option<&[u8]>) -> Bytes {

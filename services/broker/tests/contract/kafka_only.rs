@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use kopuro_broker::{AppendError, Broker, BrokerError, KafkaBroker, KafkaSettings, StartAt};
+use kopuro_broker::{AppendError, Broker, BrokerError, GroupEvent, KafkaBroker, KafkaSettings, StartAt};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
-use super::fixture::{Fixture, at, fresh_topic, record, settings, soon, text};
+use super::fixture::{Fixture, at, event, fresh_topic, record, settings, soon, text};
+use super::raw_produce::produce;
 
 /// A Kafka of its own, which may be stopped and started.
 struct OwnKafka(tempfile::TempDir);
@@ -125,4 +126,37 @@ async fn a_topic_made_anew_stops_its_appends() {
     assert!(matches!(unknown, Err(AppendError::Unknown(_))), "{unknown:?}");
     let refused = soon(broker.append(&target, record("after"))).await;
     assert!(matches!(refused, Err(AppendError::NotAppended(BrokerError::Damaged(_)))), "{refused:?}");
+}
+
+/// The client library panics on it, and its reader would read no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_header_whose_name_is_no_text_ends_no_reader() {
+    let Some(Fixture::Kafka(address)) = Fixture::kafka("a_header_whose_name_is_no_text_ends_no_reader")
+    else {
+        return;
+    };
+    let broker = KafkaBroker::connect(KafkaSettings::single_broker(address.clone())).await.unwrap();
+    let topic = fresh_topic();
+    broker.ensure_topic(&topic, &settings(1)).await.unwrap();
+    let (target, name) = (at(&topic, 0), topic.as_str().to_owned());
+    let headers: [(&[u8], &[u8]); 3] = [(b"before", b"1"), (b"\xff\xfe", b"2"), (b"behind", b"3")];
+    let raw = move || produce(&address, &name, 0, b"poison", &headers);
+    tokio::task::spawn_blocking(raw).await.unwrap();
+    soon(broker.append(&target, record("next"))).await.unwrap();
+
+    let mut tail = broker.tail(&target, StartAt::Earliest).await.unwrap();
+    let poison = soon(tail.next()).await.unwrap();
+    assert_eq!(text(&poison), "poison");
+    let names: Vec<_> = poison.record.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(names, [("before", b"1".as_slice()), ("behind", b"3")]);
+    assert_eq!(text(&soon(tail.next()).await.unwrap()), "next");
+
+    let mut member = broker.subscribe("raw", std::slice::from_ref(&topic)).await.unwrap();
+    let mut read = Vec::new();
+    while read.len() < 2 {
+        if let GroupEvent::Record(_, stored) = event(&mut member).await {
+            read.push(text(&stored));
+        }
+    }
+    assert_eq!(read, ["poison", "next"]);
 }

@@ -126,8 +126,12 @@ async fn a_replayed_request_has_its_effect_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_request_has_its_effect_once_on_kafka() {
     let Some(kafka) = Kafka::start("dead letters on Kafka").await else { return };
+    replayed_to_the_effect(bus_on(&kafka).await).await;
+}
+
+async fn bus_on(kafka: &Kafka) -> Bus {
     let broker = KafkaBroker::connect(KafkaSettings::single_broker(&kafka.address)).await.unwrap();
-    replayed_to_the_effect(Bus::start(|_| broker as Arc<dyn Broker>).await).await;
+    Bus::start(|_| broker as Arc<dyn Broker>).await
 }
 
 async fn replayed_to_the_effect(bus: Bus) {

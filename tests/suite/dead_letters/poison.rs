@@ -11,9 +11,10 @@ use kopuro_exchange::dead_letter::NotDone;
 use kopuro_exchange::{Call, Exchange};
 use kopuro_telemetry::metrics::Alarm;
 
-use super::{LIMIT, because, call_topic, dead_letter_topic, desk, letters};
+use super::{LIMIT, because, bus_on, call_topic, dead_letter_topic, desk, letters};
 use crate::bus::{Bus, CountingDispatcher, PENSIONS, PORTAL, again, pension_call, subsystem};
 use crate::hostile::Hostile;
+use crate::kafka::Kafka;
 
 /// As many calls as it takes for each partition to have some.
 const CALLS: usize = 24;
@@ -44,17 +45,26 @@ async fn all_answered(bus: &Bus, portal: &Exchange) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_of_any_size_delays_nobody_and_is_kept() {
-    let bus = Bus::start(|broker| broker).await;
+    kept_and_passed(Bus::start(|broker| broker).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_of_any_size_delays_nobody_and_is_kept_on_kafka() {
+    let Some(kafka) = Kafka::start("poison on Kafka").await else { return };
+    kept_and_passed(bus_on(&kafka).await).await;
+}
+
+async fn kept_and_passed(bus: Bus) {
     let wide = TopicSettings { partitions: 3, retention: None, record_bytes_max: 8 << 20 };
     bus.broker.ensure_topic(&call_topic(PENSIONS), &wide).await.unwrap();
     let portal = bus.engine(PORTAL, Arc::new(CountingDispatcher::default()));
     let provider = bus.engine(PENSIONS, Arc::new(CountingDispatcher::default()));
-    provider.serve(&subsystem(PENSIONS)).await.unwrap();
     for partition in 0..3 {
         for record in poisons() {
             bus.broker.append(&target(partition), record).await.unwrap();
         }
     }
+    provider.serve(&subsystem(PENSIONS)).await.unwrap();
     all_answered(&bus, &portal).await;
     let desk = desk(&bus, PENSIONS);
     let aside = letters(&desk, 9).await;

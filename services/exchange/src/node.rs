@@ -12,6 +12,7 @@ use kopuro_registry::contracts::Contracts;
 use kopuro_registry::views::Views;
 use kopuro_telemetry::audit::AuditSink;
 use kopuro_telemetry::metrics::Metrics;
+use tokio::sync::Semaphore;
 
 use crate::dead_letter::ENTRY_LEN_MAX;
 use crate::outbox::Outbox;
@@ -21,6 +22,9 @@ use crate::settings::ExchangeSettings;
 /// The longest time for which records of calls, replies, markers and outcomes are kept: the outcome window and the
 /// longest life of a request, with room. **Units:** seconds.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(8 * 24 * 3600);
+
+/// How many letters are written at once: each is held in memory, twice over, until it is durable.
+const LETTERS_AT_ONCE: usize = 8;
 
 /// The parts that a node gives its engine.
 #[derive(Clone)]
@@ -47,12 +51,14 @@ pub struct Parts {
 pub(crate) struct Node {
     pub(crate) parts: Parts,
     pub(crate) outbox: Outbox,
+    /// Turns at writing a dead letter.
+    pub(crate) letters: Semaphore,
 }
 
 impl Node {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let outbox = Outbox::new(&parts);
-        Arc::new(Self { parts, outbox })
+        Arc::new(Self { parts, outbox, letters: Semaphore::new(LETTERS_AT_ONCE) })
     }
 
     /// Makes sure that a topic of `member` exists, for records of statements or what is as large, and says how many

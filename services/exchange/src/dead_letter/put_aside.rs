@@ -59,6 +59,7 @@ async fn keep(
     target: &TopicPartition,
     mut letter: Letter,
 ) -> Option<Position> {
+    let _turn = node.letters.acquire().await.ok()?;
     let mut value = entry::write_letter(secret, target, &letter);
     if value.len() > ENTRY_LEN_MAX {
         letter = letter.shortened();

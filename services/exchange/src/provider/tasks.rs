@@ -83,15 +83,22 @@ pub(super) async fn refuse(
     report(&reports, Report::Finished(offset)).await;
 }
 
-/// Puts a record aside that nothing can be done with. One that cannot be put aside is not done with either.
+/// Puts a record aside that nothing can be done with. One that cannot be put aside is not done with either, and when its
+/// worker has stopped, it is the next one's.
 pub(super) async fn put_aside(
     provider: &Provider,
     reports: &mpsc::Sender<Report>,
     stored: &StoredRecord,
     reason: Reason,
 ) {
-    let kept = dead_letter::put_aside(&provider.node, &provider.subsystem, stored, reason).await;
-    report(reports, if kept { Report::Finished(stored.position.offset) } else { Report::Lost }).await;
+    let keeping = dead_letter::put_aside(&provider.node, &provider.subsystem, stored, reason);
+    tokio::select! {
+        kept = keeping => {
+            let ended = if kept { Report::Finished(stored.position.offset) } else { Report::Lost };
+            report(reports, ended).await;
+        }
+        () = reports.closed() => {}
+    }
 }
 
 /// The span of an exchange on the provider's side, part of the trace that the consumer's gateway began.

@@ -7,6 +7,7 @@
 
 mod admission;
 mod connection;
+mod head;
 mod places;
 mod settings;
 

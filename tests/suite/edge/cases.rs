@@ -229,6 +229,8 @@ fn metadata() -> Vec<Case> {
         invalid("text in two forms").with("kopuro-user-id", "1").with("kopuro-user-id-bin", "MQ"),
         invalid("unknown entry").with("kopuro-userid", GOOD_PIN),
         invalid("too long user id").with("kopuro-user-id", "1".repeat(257)),
+        invalid("headers of 20 KB").with("x-forwarded-for", "1".repeat(20_000)),
+        invalid("headers of 60 KB").with("kopuro-purpose-bin", "A".repeat(60_000)),
         invalid("a control character").with("kopuro-purpose-bin", "Cg=="),
     ]
 }

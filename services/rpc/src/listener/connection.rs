@@ -18,13 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::admission::{Admitted, Peer};
-use super::{ListenerSettings, Shared};
+use super::{ListenerSettings, Shared, head};
 use crate::callers::Caller;
 use crate::refusals::{Facts, Refusals};
 use crate::unary;
 
-/// The largest header list taken. **Units:** bytes.
-const HEADER_LIST_LEN_MAX: u32 = 16 * 1024;
 /// How long a peer may stay silent after it was asked whether it is there.
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(20);
 /// How many requests at once a connection takes on which every one is refused.
@@ -121,16 +119,22 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let refused = |refusal| {
+            let response = refuse(&self.shared.parts.refusals, &refusal, request.uri().path());
+            Box::pin(std::future::ready(Ok(response)))
+        };
         match self.identify() {
             Ok(caller) => {
+                if let Err(refusal) = head::check(&request) {
+                    return refused(refusal);
+                }
                 request.extensions_mut().insert(Arc::new(caller));
                 let answer = answer(self.router.clone(), Arc::clone(&self.shared.parts.refusals), request);
                 Box::pin(answer)
             }
             Err(refusal) => {
                 self.ending.cancel();
-                let response = refuse(&self.shared.parts.refusals, &refusal, request.uri().path());
-                Box::pin(std::future::ready(Ok(response)))
+                refused(refusal)
             }
         }
     }
@@ -159,7 +163,7 @@ fn http2_builder(settings: &ListenerSettings, welcome: bool) -> http2::Builder<T
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams_max)
-        .max_header_list_size(HEADER_LIST_LEN_MAX)
+        .max_header_list_size(head::LIST_READ_MAX)
         .keep_alive_interval(settings.keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT);
     builder

@@ -7,12 +7,19 @@
 //! While no broker can be reached, appends are refused at once, which is a certain answer; those already on their
 //! way are reported unknown after `append_timeout_ms`.
 //!
+//! **Access rights.** On a cluster that denies by default a client needs: for appending, `Write` on the topic; for tails,
+//! `Read` on the topic, and `Describe` on the group `kopuro-tail`, which it never joins; for a consumer group, `Read` on the topic and the
+//! group; for making topics, `Create` and `Describe` on them. What it lacks is answered with [`BrokerError::Denied`], an append
+//! with `NotAppended`. Only where the right to append was taken away while appends were on their way, those are reported unknown: an earlier
+//! attempt of theirs may have reached the log.
+//!
 //! **Limits.** A topic that is deleted and made again under a running process is noticed only when an acknowledged
 //! offset does not rise (the partition then takes no more appends), since librdkafka does not show topic ids here; a
 //! tail of it may skip records unnoticed. Topics are never to be made anew under the same name. A process that has not itself asked for a topic to be made does not know its `record_bytes_max`, and
 //! refuses only what Kafka refuses, which is a little more than that. A header whose name is not UTF-8 is left out of the
 //! records that are read.
 
+mod acknowledged;
 mod context;
 mod control;
 mod message;
@@ -46,6 +53,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The broker of a Kafka cluster.
 pub struct KafkaBroker {
     settings: KafkaSettings,
+    reach: Arc<Reach>,
     control: Arc<Control>,
     appender: Arc<Appender>,
     tails: Arc<Tails>,
@@ -57,7 +65,8 @@ impl KafkaBroker {
     /// Needs a tokio runtime around it.
     ///
     /// # Errors
-    /// [`BrokerError::Unavailable`] when the settings are wrong or no broker answers in time.
+    /// [`BrokerError::Unavailable`] when the settings are wrong or no broker answers in time;
+    /// [`BrokerError::Untrusted`] when that is for certificates.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, BrokerError> {
         if let Some(fault) = settings.faults().first() {
             return Err(BrokerError::Unavailable(fault.to_string()));
@@ -65,10 +74,13 @@ impl KafkaBroker {
         let reach = Arc::new(Reach::default());
         let control = Arc::new(Control::new(settings.clone())?);
         let appender = Arc::new(Appender::new(settings.producer(), reach.clone())?);
-        control.probe(settings.request_timeout()).await?;
+        tokio::select! {
+            answer = control.probe(settings.request_timeout()) => answer.map_err(|_| reach.fault())?,
+            () = reach.distrusted() => return Err(reach.fault()),
+        }
         let tails = Arc::new(Tails::new(settings.tail()));
-        let lookout = tokio::spawn(look_out(reach, control.clone())).abort_handle();
-        Ok(Arc::new(Self { settings, control, appender, tails, lookout }))
+        let lookout = tokio::spawn(look_out(reach.clone(), control.clone())).abort_handle();
+        Ok(Arc::new(Self { settings, reach, control, appender, tails, lookout }))
     }
 
     /// Waits until every queued append has been answered, at most as long as an append may take.
@@ -160,7 +172,7 @@ impl Broker for KafkaBroker {
     }
 
     async fn probe(&self, limit: Duration) -> Result<(), BrokerError> {
-        self.control.probe(limit).await
+        self.control.probe(limit).await.map_err(|_| self.reach.fault())
     }
 }
 

@@ -126,6 +126,12 @@ pub enum BrokerError {
     /// The broker cannot be reached, or answers with a fault that may pass.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
+    /// The broker allows this client no such access; a person must act.
+    #[error("the broker denies this client access: {0}")]
+    Denied(String),
+    /// The broker and this client do not accept each other's certificates; a person must act.
+    #[error("no secure connection to the broker can be made: {0}")]
+    Untrusted(String),
     /// The stored log is damaged; a person must act.
     #[error("the stored log is damaged: {0}")]
     Damaged(String),

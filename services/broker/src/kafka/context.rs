@@ -1,7 +1,8 @@
 //! What librdkafka tells: its log lines and whether any broker can be reached.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -10,14 +11,22 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 
+use crate::port::BrokerError;
+
 /// librdkafka's log facilities for connections that fail, which it repeats with every attempt.
 const CONNECTION_LOST: [&str; 2] = ["FAIL", "ERROR"];
+
+/// How long what was wrong with a secure connection explains a loss: librdkafka tells of a fault that goes on twice a
+/// minute.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Whether the cluster can be reached, as far as is known.
 #[derive(Default)]
 pub(super) struct Reach {
     lost: AtomicBool,
     stirred: Notify,
+    /// What was last wrong with a secure connection, and when.
+    distrust: Mutex<Option<(Instant, String)>>,
 }
 
 impl Reach {
@@ -35,6 +44,31 @@ impl Reach {
     pub(super) fn regain(&self) {
         if self.lost.swap(false, Ordering::AcqRel) {
             tracing::info!("Kafka can be reached again");
+        }
+    }
+
+    /// Waits until no broker can be reached and one of them has made known that it is for certificates.
+    pub(super) async fn distrusted(&self) {
+        while !(self.is_lost() && matches!(self.fault(), BrokerError::Untrusted(_))) {
+            self.stirred.notified().await;
+        }
+    }
+
+    /// Why the cluster cannot be reached.
+    pub(super) fn fault(&self) -> BrokerError {
+        match &*self.distrust.lock().expect("no holder of the lock panics") {
+            Some((at, reason)) if at.elapsed() < TOLD_WITHIN => BrokerError::Untrusted(reason.clone()),
+            Some(_) | None => BrokerError::Unavailable("no Kafka broker can be reached".into()),
+        }
+    }
+
+    /// Takes note of a secure connection that failed, and tells it once.
+    fn distrust(&self, reason: &str) {
+        let mut distrust = self.distrust.lock().expect("no holder of the lock panics");
+        let last = distrust.replace((Instant::now(), reason.to_owned()));
+        self.stirred.notify_one();
+        if last.is_none_or(|(at, _)| at.elapsed() >= TOLD_WITHIN) {
+            tracing::error!(reason, "a secure connection to a Kafka broker cannot be made");
         }
     }
 
@@ -93,9 +127,11 @@ impl ClientContext for Context {
         } else {
             tracing::warn!(target: "librdkafka", role, %error, "{reason}");
         }
-        if code == Some(AllBrokersDown)
-            && let Some(reach) = &self.reach
-        {
+        let Some(reach) = &self.reach else { return };
+        if is_distrust(reason) {
+            reach.distrust(reason);
+        }
+        if code == Some(AllBrokersDown) && are_all_down(reason) {
             reach.lose();
         }
     }
@@ -104,3 +140,45 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// Whether a report that all brokers are down bears itself out. librdkafka counts wrong while it exchanges the connections
+/// to the addresses it was given for those to the brokers it found there, and then says for example "0/3 brokers are down".
+fn are_all_down(reason: &str) -> bool {
+    let counts = reason.split_once(' ').and_then(|(counts, _)| counts.split_once('/'));
+    counts.is_none_or(|(down, all)| down == all)
+}
+
+/// Whether a fault is one of trust: this client refuses the broker's certificate, or the broker sends an alert about this
+/// client's. librdkafka tells it by its text only; a connection that merely ends is told otherwise.
+fn is_distrust(reason: &str) -> bool {
+    reason.contains("certificate verify failed") || reason.contains("SSL alert number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_brokers_are_down_when_as_many_are_as_there_are() {
+        assert!(are_all_down("3/3 brokers are down"));
+        assert!(are_all_down("another wording"));
+        for reason in ["0/3 brokers are down", "2/3 brokers are down"] {
+            assert!(!are_all_down(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_loss_is_explained_by_certificates_only_where_they_were_refused() {
+        let reach = Arc::new(Reach::default());
+        let context = Context::watching("producer", reach.clone());
+        let tell = |reason| {
+            context.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), reason);
+        };
+        tell("ssl://a:1/1: SSL handshake failed: Disconnected");
+        assert!(matches!(reach.fault(), BrokerError::Unavailable(_)));
+        tell(
+            "ssl://a:1/1: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42",
+        );
+        assert!(matches!(reach.fault(), BrokerError::Untrusted(_)));
+    }
+}

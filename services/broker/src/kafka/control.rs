@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kopuro_core::topic::TopicName;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset};
 
@@ -21,6 +21,9 @@ use crate::port::{BrokerError, TopicPartition, TopicSettings, Watermarks};
 const PROBE_TOPIC: &str = "kopuro.probe";
 /// How soon to ask again whether a topic that was just made can be seen.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often to listen for what else is told while a group's coordinator is asked.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
 /// What is known of a topic.
 #[derive(Clone, Copy)]
@@ -40,7 +43,7 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn new(settings: KafkaSettings) -> Result<Self, BrokerError> {
         let client = settings.control().create_with_context(Context::new("control"));
-        let client = client.map_err(|error| message::unavailable(&error))?;
+        let client = client.map_err(|error| message::fault(&error))?;
         Ok(Self { settings, client, topics: RwLock::default() })
     }
 
@@ -61,12 +64,11 @@ impl Control {
     ) -> Result<(), BrokerError> {
         let partitions = i32::try_from(wanted.partitions).ok().filter(|partitions| *partitions > 0);
         let partitions = partitions.ok_or_else(|| BrokerError::Topic(topic.clone()))?;
-        match self.partitions(topic).await {
-            Ok(_) => {}
+        let partitions = match self.partitions(topic).await {
+            // Not asked for once more: another broker may not know the topic yet.
             Err(BrokerError::Topic(_)) => self.make_topic(topic, partitions, wanted).await?,
-            Err(error) => return Err(error),
-        }
-        let partitions = self.partitions(topic).await?;
+            answer => answer?,
+        };
         if partitions != wanted.partitions {
             return Err(BrokerError::Topic(topic.clone()));
         }
@@ -80,34 +82,31 @@ impl Control {
         topic: &TopicName,
         partitions: i32,
         wanted: &TopicSettings,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<u32, BrokerError> {
         let config = self.settings.topic(wanted);
         let replicas = TopicReplication::Fixed(self.settings.replication_factor.into());
         let fresh = NewTopic::new(topic.as_str(), partitions, replicas);
         let fresh = config.iter().fold(fresh, |fresh, (key, value)| fresh.set(key, value));
         let limit = Some(self.settings.request_timeout());
         let options = AdminOptions::new().request_timeout(limit).operation_timeout(limit);
-        let made = self
-            .client
-            .create_topics([&fresh], &options)
-            .await
-            .map_err(|error| message::unavailable(&error))?;
+        let made =
+            self.client.create_topics([&fresh], &options).await.map_err(|error| message::fault(&error))?;
         match made.into_iter().next() {
             // Another process may have been faster; its partitions are counted below.
             Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => self.see_topic(topic).await,
-            Some(Err((_, code))) => {
-                Err(BrokerError::Unavailable(format!("the topic could not be made: {code}")))
-            }
+            Some(Err((_, code))) => Err(message::topic_verdict(code, topic)
+                .unwrap_or_else(|| BrokerError::Unavailable(format!("the topic could not be made: {code}")))),
             None => Err(BrokerError::Unavailable("the topic could not be made: no answer".into())),
         }
     }
 
-    /// Waits until a topic that was just made is known to the brokers and has leaders.
-    async fn see_topic(self: &Arc<Self>, topic: &TopicName) -> Result<(), BrokerError> {
+    /// Waits until a topic that was just made is known to a broker and has leaders; gives its partitions.
+    async fn see_topic(self: &Arc<Self>, topic: &TopicName) -> Result<u32, BrokerError> {
         let deadline = Instant::now() + self.settings.request_timeout();
         loop {
             match self.look_up(topic).await {
-                Ok(Found { is_led: true, .. }) => return Ok(()),
+                Ok(Found { partitions, is_led: true }) => return Ok(partitions),
+                Err(error @ BrokerError::Denied(_)) => return Err(error),
                 Ok(_) | Err(_) if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
                 Ok(_) => return Err(BrokerError::Unavailable("a partition has no leader".into())),
                 Err(error) => return Err(error),
@@ -132,7 +131,7 @@ impl Control {
         blocking(move || {
             let limit = control.settings.request_timeout();
             let metadata = control.client.inner().fetch_metadata(Some(topic.as_str()), limit);
-            let metadata = metadata.map_err(|error| topic_error(&error, &topic))?;
+            let metadata = metadata.map_err(|error| message::topic_fault(&error, &topic))?;
             let entry = metadata.topics().iter().find(|entry| entry.name() == topic.as_str());
             entry
                 .ok_or_else(|| BrokerError::Topic(topic.clone()))
@@ -156,6 +155,7 @@ impl Control {
         loop {
             let (control, asked) = (self.clone(), target.clone());
             match blocking(move || control.ask_watermarks(&asked)).await {
+                Err(error @ BrokerError::Denied(_)) => return Err(error),
                 // A partition that was just made, or moves, has no leader for a moment.
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(ASK_AGAIN).await,
                 answer => return answer,
@@ -168,7 +168,7 @@ impl Control {
             i32::try_from(target.partition).map_err(|_| BrokerError::Topic(target.topic.clone()))?;
         let topic = target.topic.as_str();
         let bounds = self.client.inner().fetch_watermarks(topic, partition, self.settings.request_timeout());
-        let (low, high) = bounds.map_err(|error| topic_error(&error, &target.topic))?;
+        let (low, high) = bounds.map_err(|error| message::topic_fault(&error, &target.topic))?;
         let bound =
             |offset: i64| u64::try_from(offset).map_err(|_| BrokerError::Unavailable("no watermarks".into()));
         Ok(Watermarks { low: bound(low)?, high: bound(high)? })
@@ -191,7 +191,7 @@ impl Control {
         let control = self.clone();
         blocking(move || {
             let answer = control.client.inner().fetch_metadata(Some(PROBE_TOPIC), limit);
-            answer.map(drop).map_err(|error| message::unavailable(&error))
+            answer.map(drop).map_err(|error| message::fault(&error))
         })
         .await
     }
@@ -203,12 +203,30 @@ fn ask_committed(
     limit: Duration,
 ) -> Result<Option<u64>, BrokerError> {
     let consumer: BaseConsumer<Context> =
-        config.create_with_context(Context::new("commits")).map_err(|error| message::unavailable(&error))?;
-    let list = consumer.committed_offsets(partition_list(target, None)?, limit);
-    let list = list.map_err(|error| topic_error(&error, &target.topic))?;
-    match list.elements().first().map(|element| element.offset()) {
-        Some(Offset::Offset(offset)) => Ok(u64::try_from(offset).ok()),
-        Some(_) | None => Ok(None),
+        config.create_with_context(Context::new("commits")).map_err(|error| message::fault(&error))?;
+    let deadline = Instant::now() + limit;
+    let list = loop {
+        let failure = match consumer.committed_offsets(partition_list(target, None)?, limit.min(LISTEN_EVERY))
+        {
+            Ok(list) => break list,
+            Err(failure) => failure,
+        };
+        let is_waiting = failure.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+        // librdkafka looks for the group's coordinator until time is up, and tells only those who poll that it may not.
+        match consumer.poll(Duration::ZERO).and_then(Result::err) {
+            Some(told) if told.rdkafka_error_code().is_some_and(message::is_denial) => {
+                return Err(message::fault(&told));
+            }
+            Some(_) | None if is_waiting && Instant::now() < deadline => {}
+            Some(_) | None => return Err(message::topic_fault(&failure, &target.topic)),
+        }
+    };
+    let elements = list.elements();
+    let Some(element) = elements.first() else { return Ok(None) };
+    element.error().map_err(|error| message::topic_fault(&error, &target.topic))?;
+    match element.offset() {
+        Offset::Offset(offset) => Ok(u64::try_from(offset).ok()),
+        _ => Ok(None),
     }
 }
 
@@ -222,9 +240,8 @@ struct Found {
 impl Found {
     fn read(entry: &MetadataTopic, topic: &TopicName) -> Result<Self, BrokerError> {
         if let Some(code) = entry.error().map(RDKafkaErrorCode::from) {
-            let is_missing = message::is_unknown_topic(code);
             let transient = || BrokerError::Unavailable(code.to_string());
-            return Err(if is_missing { BrokerError::Topic(topic.clone()) } else { transient() });
+            return Err(message::topic_verdict(code, topic).unwrap_or_else(transient));
         }
         let is_led = entry.partitions().iter().all(|partition| partition.leader() >= 0);
         match u32::try_from(entry.partitions().len()) {
@@ -232,13 +249,6 @@ impl Found {
             Ok(partitions) => Ok(Self { partitions, is_led }),
             Err(_) => Err(BrokerError::Topic(topic.clone())),
         }
-    }
-}
-
-fn topic_error(error: &KafkaError, topic: &TopicName) -> BrokerError {
-    match error.rdkafka_error_code() {
-        Some(code) if message::is_unknown_topic(code) => BrokerError::Topic(topic.clone()),
-        Some(_) | None => message::unavailable(error),
     }
 }
 

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use kopuro_core::time::UnixMillis;
+use kopuro_core::topic::TopicName;
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, OwnedHeaders};
@@ -41,8 +42,35 @@ pub(super) fn owned_headers(headers: &[(String, Bytes)]) -> Option<OwnedHeaders>
 }
 
 /// What a fault of librdkafka means beyond this crate.
-pub(super) fn unavailable(error: &KafkaError) -> BrokerError {
-    BrokerError::Unavailable(error.to_string())
+pub(super) fn fault(error: &KafkaError) -> BrokerError {
+    match (error, error.rdkafka_error_code()) {
+        (_, Some(code)) if is_denial(code) => BrokerError::Denied(code.to_string()),
+        // A file of the TLS settings cannot be read, or does not fit the others.
+        (KafkaError::ClientCreation(reason), _) if reason.starts_with("ssl.") => {
+            BrokerError::Untrusted(reason.clone())
+        }
+        (_, Some(_) | None) => BrokerError::Unavailable(error.to_string()),
+    }
+}
+
+/// What a fault with a topic means beyond this crate.
+pub(super) fn topic_fault(error: &KafkaError, topic: &TopicName) -> BrokerError {
+    let code = error.rdkafka_error_code();
+    code.and_then(|code| topic_verdict(code, topic)).unwrap_or_else(|| fault(error))
+}
+
+/// What a fault says of a topic for certain: that it does not exist, or that this client may not have it.
+pub(super) fn topic_verdict(code: RDKafkaErrorCode, topic: &TopicName) -> Option<BrokerError> {
+    if is_unknown_topic(code) {
+        return Some(BrokerError::Topic(topic.clone()));
+    }
+    is_denial(code).then(|| BrokerError::Denied(format!("{topic}: {code}")))
+}
+
+/// Whether a fault says that the client lacks a right.
+pub(super) fn is_denial(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed};
+    [ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed].contains(&code)
 }
 
 /// Whether a fault says that a topic or partition does not exist.

@@ -3,22 +3,27 @@
 //! librdkafka resends on its own, so a record whose delivery failed may be in the log all the same. Only faults that
 //! arise before anything is sent, or that no resending can hide, are answered as "not appended".
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use kopuro_core::topic::TopicName;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::statistics::Statistics;
 use tokio::sync::oneshot;
 
+use super::acknowledged::Acknowledged;
 use super::context::{Context, Reach};
 use super::message;
 use super::off_runtime;
 use crate::port::{AppendError, BrokerError, Position, Record, TopicPartition};
+
+/// How soon a producer that has broken is replaced: a client without any right breaks each at once, and they are dear.
+const REPLACED_EVERY: Duration = Duration::from_secs(1);
 
 /// The outcome of one append.
 pub(super) type Outcome = Result<Position, AppendError>;
@@ -46,14 +51,12 @@ impl Appender {
         record: &Record,
     ) -> Result<oneshot::Receiver<Outcome>, AppendError> {
         if self.reach.is_lost() {
-            return Err(AppendError::NotAppended(BrokerError::Unavailable(
-                "no Kafka broker can be reached".into(),
-            )));
+            return Err(AppendError::NotAppended(self.reach.fault()));
         }
-        self.acknowledged.check(target).map_err(AppendError::NotAppended)?;
+        let was_allowed = self.acknowledged.check(target).map_err(AppendError::NotAppended)?;
         let producer = self.current();
         let (answer, answered) = oneshot::channel();
-        let delivery = Box::new(Delivery { answer, topic: target.topic.clone() });
+        let delivery = Box::new(Delivery { answer, topic: target.topic.clone(), was_allowed });
         let partition = i32::try_from(target.partition);
         let partition =
             partition.map_err(|_| AppendError::NotAppended(BrokerError::Topic(target.topic.clone())))?;
@@ -89,11 +92,9 @@ impl Appender {
         match code {
             Some(QueueFull) => AppendError::QueueFull,
             Some(MessageSizeTooLarge) => AppendError::TooLarge,
-            Some(code) if message::is_unknown_topic(code) => {
-                AppendError::NotAppended(BrokerError::Topic(topic.clone()))
-            }
             // librdkafka's codes are open-ended; whatever it refuses to queue, it has not sent.
-            _ => AppendError::NotAppended(message::unavailable(error)),
+            Some(Fatal) => AppendError::NotAppended(fatal(broken)),
+            _ => AppendError::NotAppended(message::topic_fault(error, topic)),
         }
     }
 
@@ -104,7 +105,8 @@ impl Appender {
 
     fn replace(&self, broken: &Arc<ThreadedProducer<Deliveries>>) {
         let mut producer = self.producer.write().expect("no holder of the lock panics");
-        if !producer.as_ref().is_some_and(|current| Arc::ptr_eq(current, broken)) {
+        let is_current = producer.as_ref().is_some_and(|current| Arc::ptr_eq(current, broken));
+        if !is_current || broken.context().made.elapsed() < REPLACED_EVERY {
             return;
         }
         match make(&self.config, &self.reach, &self.acknowledged) {
@@ -136,14 +138,26 @@ fn make(
         context: Context::watching("producer", reach.clone()),
         reach: reach.clone(),
         acknowledged: acknowledged.clone(),
+        is_denied: AtomicBool::new(false),
+        made: Instant::now(),
     };
-    ThreadedProducer::from_config_and_context(config, context).map_err(|error| message::unavailable(&error))
+    ThreadedProducer::from_config_and_context(config, context).map_err(|error| message::fault(&error))
+}
+
+/// What has ended a producer for good.
+fn fatal(broken: &ThreadedProducer<Deliveries>) -> BrokerError {
+    match broken.client().fatal_error() {
+        Some((code, _)) => message::fault(&KafkaError::Global(code)),
+        None => BrokerError::Unavailable("the Kafka producer met a fatal fault".into()),
+    }
 }
 
 /// An append on its way.
 struct Delivery {
     answer: oneshot::Sender<Outcome>,
     topic: TopicName,
+    /// Whether appends to the partition were allowed when this one was queued.
+    was_allowed: bool,
 }
 
 /// Where delivery reports arrive, in order within a partition.
@@ -151,62 +165,23 @@ struct Deliveries {
     context: Context,
     reach: Arc<Reach>,
     acknowledged: Arc<Acknowledged>,
+    /// Whether the cluster has refused this producer its identity, without which it sends nothing.
+    is_denied: AtomicBool,
+    made: Instant,
 }
 
-/// The last acknowledged offset of each partition.
-///
-/// A topic that was deleted and made again begins at zero, and librdkafka may then report records as delivered that
-/// are in no log. Its topic id is out of reach here; what can be seen is an offset that does not rise. Such a partition takes
-/// no more appends until a person has looked and the process is started again.
-#[derive(Default)]
-struct Acknowledged(Mutex<HashMap<TopicPartition, Last>>);
-
-#[derive(Clone, Copy)]
-enum Last {
-    Offset(u64),
-    Broken,
-}
-
-impl Acknowledged {
-    fn check(&self, target: &TopicPartition) -> Result<(), BrokerError> {
-        match self.0.lock().expect("no holder of the lock panics").get(target) {
-            Some(Last::Broken) => Err(not_rising(target)),
-            Some(Last::Offset(_)) | None => Ok(()),
-        }
+fn failed(error: &KafkaError, topic: &TopicName, was_allowed: bool) -> AppendError {
+    let code = error.rdkafka_error_code();
+    if code == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        return AppendError::TooLarge;
     }
-
-    fn rise(&self, target: TopicPartition, offset: i64) -> Outcome {
-        let mut all = self.0.lock().expect("no holder of the lock panics");
-        let rises = match (all.get(&target), u64::try_from(offset)) {
-            (None, Ok(offset)) => Some(offset),
-            (Some(Last::Offset(last)), Ok(offset)) if *last < offset => Some(offset),
-            (Some(Last::Offset(_) | Last::Broken), Ok(_)) | (_, Err(_)) => None,
-        };
-        if let Some(offset) = rises {
-            let partition = target.partition;
-            all.insert(target, Last::Offset(offset));
-            return Ok(Position { partition, offset });
-        }
-        if !matches!(all.insert(target.clone(), Last::Broken), Some(Last::Broken)) {
-            tracing::error!(%target, offset, "acknowledged offsets do not rise: was the topic made anew?");
-        }
-        Err(AppendError::Unknown(not_rising(&target)))
-    }
-}
-
-fn not_rising(target: &TopicPartition) -> BrokerError {
-    BrokerError::Damaged(format!("acknowledged offsets of {target} do not rise"))
-}
-
-fn failed(code: Option<RDKafkaErrorCode>, error: &KafkaError, topic: &TopicName) -> AppendError {
-    match code {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => AppendError::TooLarge,
-        // Brokers that only do not know it yet are asked again; this is the verdict that there is no such topic.
-        Some(code) if message::is_unknown_topic(code) => {
-            AppendError::NotAppended(BrokerError::Topic(topic.clone()))
-        }
+    // Brokers that only do not know the topic yet are asked again; these are verdicts.
+    match code.and_then(|code| message::topic_verdict(code, topic)) {
+        // The right was taken away while the append was on its way: an earlier attempt may have reached the log.
+        Some(verdict @ BrokerError::Denied(_)) if was_allowed => AppendError::Unknown(verdict),
+        Some(verdict) => AppendError::NotAppended(verdict),
         // Of any other, an earlier attempt may have reached the log.
-        _ => AppendError::Unknown(message::unavailable(error)),
+        None => AppendError::Unknown(message::fault(error)),
     }
 }
 
@@ -214,18 +189,39 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Delivery>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Box<Delivery>) {
-        let Delivery { answer, topic } = *delivery;
+        let Delivery { answer, topic, was_allowed } = *delivery;
+        let partition = |message: &BorrowedMessage<'_>| {
+            u32::try_from(message.partition()).expect("an append names its partition")
+        };
         let outcome = match result {
             Ok(message) => {
                 self.reach.regain();
-                let partition =
-                    u32::try_from(message.partition()).expect("a delivered message has a partition");
-                self.acknowledged.rise(TopicPartition { topic, partition }, message.offset())
+                let target = TopicPartition { partition: partition(message), topic };
+                self.acknowledged.rise(target, message.offset())
             }
-            Err((error, _)) => Err(failed(error.rdkafka_error_code(), error, &topic)),
+            Err((error, message)) => {
+                let failure = failed(&self.cause(error), &topic, was_allowed);
+                if let AppendError::NotAppended(BrokerError::Denied(_))
+                | AppendError::Unknown(BrokerError::Denied(_)) = failure
+                {
+                    self.acknowledged.deny(TopicPartition { partition: partition(message), topic });
+                }
+                Err(failure)
+            }
         };
         // A caller that no longer waits has dropped its end.
         let _gone = answer.send(outcome);
+    }
+}
+
+impl Deliveries {
+    /// Why an append failed. What was still queued when the producer was refused its identity is only said to be purged.
+    fn cause(&self, error: &KafkaError) -> KafkaError {
+        let is_purged = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PurgeQueue);
+        if is_purged && self.is_denied.load(Ordering::Acquire) {
+            return KafkaError::MessageProduction(RDKafkaErrorCode::ClusterAuthorizationFailed);
+        }
+        error.clone()
     }
 }
 
@@ -235,6 +231,9 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::ClusterAuthorizationFailed) {
+            self.is_denied.store(true, Ordering::Release);
+        }
         self.context.error(error, reason);
     }
 
@@ -248,22 +247,9 @@ mod tests {
 
     use super::*;
 
-    fn target() -> TopicPartition {
+    fn topic() -> TopicName {
         let subsystem = SubsystemId::parse("KG/GOV/70000005/civil-registry").unwrap();
-        TopicPartition { topic: TopicName::of_subsystem(SubsystemTopic::Call, &subsystem), partition: 1 }
-    }
-
-    #[test]
-    fn an_offset_that_does_not_rise_stops_the_partition() {
-        for offset in [7, 3, -1] {
-            let acknowledged = Acknowledged::default();
-            assert_eq!(acknowledged.rise(target(), 7).unwrap(), Position { partition: 1, offset: 7 });
-            acknowledged.check(&target()).unwrap();
-            let unknown = acknowledged.rise(target(), offset);
-            assert!(matches!(unknown, Err(AppendError::Unknown(BrokerError::Damaged(_)))), "{unknown:?}");
-            assert!(acknowledged.check(&target()).is_err());
-            assert!(acknowledged.rise(target(), 8).is_err(), "it stays stopped");
-        }
+        TopicName::of_subsystem(SubsystemTopic::Call, &subsystem)
     }
 
     #[test]
@@ -271,13 +257,23 @@ mod tests {
         use RDKafkaErrorCode::{
             MessageSizeTooLarge, MessageTimedOut, PurgeQueue, UnknownPartition, UnknownTopic,
         };
-        let outcome = |code| failed(Some(code), &KafkaError::MessageProduction(code), &target().topic);
+        let outcome = |code| failed(&KafkaError::MessageProduction(code), &topic(), false);
         assert!(matches!(outcome(MessageSizeTooLarge), AppendError::TooLarge));
         for code in [UnknownTopic, UnknownPartition] {
             assert!(matches!(outcome(code), AppendError::NotAppended(BrokerError::Topic(_))));
         }
         for code in [MessageTimedOut, PurgeQueue, RDKafkaErrorCode::PurgeInflight, RDKafkaErrorCode::Fatal] {
             assert!(matches!(outcome(code), AppendError::Unknown(_)), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_certain_unless_the_right_was_there() {
+        use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+        for code in [ClusterAuthorizationFailed, TopicAuthorizationFailed] {
+            let outcome = |was_allowed| failed(&KafkaError::MessageProduction(code), &topic(), was_allowed);
+            assert!(matches!(outcome(false), AppendError::NotAppended(BrokerError::Denied(_))));
+            assert!(matches!(outcome(true), AppendError::Unknown(BrokerError::Denied(_))));
         }
     }
 }

@@ -122,8 +122,8 @@ impl KafkaSettings {
         config
     }
 
-    /// The settings of the client that tails partitions. Kafka wants a group's name of any consumer; this one never
-    /// joins.
+    /// The settings of the client that tails partitions. librdkafka wants a group's name of any consumer, and asks for its
+    /// coordinator; this one never joins.
     pub(super) fn tail(&self) -> ClientConfig {
         let mut config = self.consumer("kopuro-tail");
         config.set("auto.offset.reset", "error");

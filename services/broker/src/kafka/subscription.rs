@@ -54,9 +54,9 @@ impl KafkaMember {
             is_leaving: AtomicBool::new(false),
         };
         let consumer: StreamConsumer<GroupContext> =
-            config.create_with_context(context).map_err(|error| message::unavailable(&error))?;
+            config.create_with_context(context).map_err(|error| message::fault(&error))?;
         let names: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
-        consumer.subscribe(&names).map_err(|error| message::unavailable(&error))?;
+        consumer.subscribe(&names).map_err(|error| message::fault(&error))?;
         Ok(Self { consumer: Some(Arc::new(consumer)), topics: topics.to_vec(), giving_up: None, work: None })
     }
 
@@ -162,6 +162,9 @@ impl Subscription for KafkaMember {
                         return Ok(GroupEvent::Record(target, stored));
                     }
                 }
+                Err(error) if error.rdkafka_error_code().is_some_and(message::is_denial) => {
+                    return Err(message::fault(&error));
+                }
                 Err(error) => tracing::debug!(%error, "a member of a group met a fault that may pass"),
             }
         }
@@ -169,7 +172,7 @@ impl Subscription for KafkaMember {
 
     fn commit(&self, target: &TopicPartition, next_offset: u64) -> Result<(), BrokerError> {
         let list = partition_list(target, Some(next_offset))?;
-        self.consumer().commit(&list, CommitMode::Async).map_err(|error| message::unavailable(&error))
+        self.consumer().commit(&list, CommitMode::Async).map_err(|error| message::fault(&error))
     }
 }
 

@@ -64,7 +64,7 @@ impl Fetcher {
     fn new(config: &ClientConfig) -> Result<Self, BrokerError> {
         let consumer = config.create_with_context(Context::new("tail"));
         let consumer: Arc<BaseConsumer<Context>> =
-            Arc::new(consumer.map_err(|error| message::unavailable(&error))?);
+            Arc::new(consumer.map_err(|error| message::fault(&error))?);
         let is_done = Arc::new(AtomicBool::new(false));
         let (polled, done) = (consumer.clone(), is_done.clone());
         // librdkafka wants someone to take its events; records do not come this way.
@@ -114,7 +114,7 @@ impl KafkaTail {
         let filled = Arc::new(Notify::new());
         let bell = filled.clone();
         queue.set_nonempty_callback(move || bell.notify_one());
-        fetcher.consumer.incremental_assign(&list).map_err(|error| message::unavailable(&error))?;
+        fetcher.consumer.incremental_assign(&list).map_err(|error| message::fault(&error))?;
         Ok(Self { fetcher, target: target.clone(), queue: Some(queue), filled, next, failure: None })
     }
 
@@ -130,12 +130,14 @@ impl KafkaTail {
         use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
         let failure = match error.rdkafka_error_code() {
             Some(OffsetOutOfRange | AutoOffsetReset) => BrokerError::OffsetOutOfRange,
-            Some(code) if message::is_unknown_topic(code) => BrokerError::Topic(self.target.topic.clone()),
-            // Whatever else librdkafka reports, it goes on trying.
-            _ => {
-                tracing::debug!(target = %self.target, %error, "a tail met a fault that may pass");
-                return Ok(());
-            }
+            code => match code.and_then(|code| message::topic_verdict(code, &self.target.topic)) {
+                Some(verdict) => verdict,
+                // Whatever else librdkafka reports, it goes on trying.
+                None => {
+                    tracing::debug!(target = %self.target, %error, "a tail met a fault that may pass");
+                    return Ok(());
+                }
+            },
         };
         self.failure = Some(failure.clone());
         Err(failure)
@@ -190,5 +192,5 @@ pub(super) fn partition_list(
     let offset = offset.map_or(Offset::Invalid, Offset::Offset);
     let mut list = TopicPartitionList::new();
     let added = list.add_partition_offset(target.topic.as_str(), partition, offset);
-    added.map(|()| list).map_err(|error| message::unavailable(&error))
+    added.map(|()| list).map_err(|error| message::fault(&error))
 }

@@ -230,7 +230,7 @@ fn metadata() -> Vec<Case> {
         invalid("unknown entry").with("kopuro-userid", GOOD_PIN),
         invalid("too long user id").with("kopuro-user-id", "1".repeat(257)),
         invalid("headers of 20 KB").with("x-forwarded-for", "1".repeat(20_000)),
-        invalid("headers of 60 KB").with("kopuro-purpose-bin", "A".repeat(60_000)),
+        invalid("headers of 60 KB").with("x-forwarded-for", "1".repeat(60_000)),
         invalid("a control character").with("kopuro-purpose-bin", "Cg=="),
     ]
 }

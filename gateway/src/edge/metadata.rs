@@ -70,12 +70,11 @@ impl CallMetadata {
                 return Err(invalid(name, "it stands there twice"));
             };
             read.set(name, value, headers)?;
+            if !read.context.fits() {
+                return Err(invalid(name, "it is too long"));
+            }
         }
-        if read.context.fits() {
-            Ok(read)
-        } else {
-            Err(Refusal::with(Reason::MetadataInvalid, "a text is too long"))
-        }
+        Ok(read)
     }
 
     fn set(&mut self, name: &str, value: &HeaderValue, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -141,7 +141,7 @@ impl Families {
         );
         registry.register(
             "kopuro_broker_lag_records",
-            "Requests appended and not yet read",
+            "Requests appended and not yet done",
             self.broker_lag.clone(),
         );
         registry.register("kopuro_registry_size_records", "Records in the view", self.registry_size.clone());

@@ -132,6 +132,18 @@ async fn a_tail_that_breaks_is_taken_up_where_it_broke() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_tail_broke_counts() {
+    let stage = Stage::new();
+    let _publisher = stage.publisher().await;
+    let (records, last) = (stage.topics().records, stage.size() - 1);
+    let broken = ScriptedBroker::breaking(&stage.broker, move |target, stored| {
+        *target == records && stored.position.offset == last
+    });
+    let watched = stage.follow(&broken).await;
+    until(|| watched.following.views.current().stamp().size == last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_view_is_unconfirmed_until_the_log_names_the_checkpoint_key() {
     let stage = Stage::new();
     let publisher = stage.open().await;

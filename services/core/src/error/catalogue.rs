@@ -151,8 +151,8 @@ catalogue! {
         "the certificate speaks for several subsystems and kopuro-client names none"
         "set the metadata kopuro-client to the calling subsystem"
     MetadataInvalid "METADATA_INVALID" InvalidArgument Consumer
-        "a kopuro metadata entry is malformed or too long"
-        "correct the entry named in the detail"
+        "a kopuro metadata entry is malformed or too long, or all headers together are"
+        "correct what the detail names"
     MethodUnknown "METHOD_UNKNOWN" Unimplemented Consumer
         "no registered contract has the method"
         "check the path against the provider's contract"

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kopuro_broker::{AppendError, Broker, BrokerError, GroupEvent, KafkaBroker, KafkaSettings, StartAt};
 use rdkafka::ClientConfig;
@@ -10,6 +11,9 @@ use rdkafka::client::DefaultClientContext;
 
 use super::fixture::{Fixture, at, event, fresh_topic, record, settings, soon, text};
 use super::raw_produce::produce;
+
+/// How long appends may take to recover once the cluster is back.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 /// A Kafka of its own, which may be stopped and started.
 struct OwnKafka(tempfile::TempDir);
@@ -70,13 +74,15 @@ async fn what_was_refused_while_the_cluster_was_lost_is_in_no_log() {
         assert!(unknown < 5, "once the cluster is known to be lost, appends are refused with certainty");
     }
     kafka.run("start");
+    let started = Instant::now();
     while acknowledged.len() < 40 {
         let (appending, number) = append();
         match soon(appending).await {
             Ok(_) => acknowledged.push(number),
-            Err(AppendError::NotAppended(BrokerError::Unavailable(_))) => {
+            Err(AppendError::NotAppended(BrokerError::Unavailable(cause))) => {
+                assert!(started.elapsed() < RECOVERY, "appends do not recover by themselves: {cause}");
                 refused.push(number);
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             other => panic!("{other:?}"),
         }
